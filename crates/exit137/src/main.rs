@@ -1,0 +1,2 @@
+//! exit137 says why a container was OOM-killed.
+fn main() {}
