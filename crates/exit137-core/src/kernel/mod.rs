@@ -3,6 +3,8 @@
 //! Three different names appear in one report: `oom_memcg` is whose limit was hit, `task_memcg` is where the
 //! victim lived, and the invoker merely happened to allocate.
 
+pub mod cgroup_path;
+
 use std::collections::BTreeMap;
 
 use crate::time::Moment;
