@@ -1,1 +1,3 @@
 //! Reads files into observations.
+
+pub mod kernel_log;
