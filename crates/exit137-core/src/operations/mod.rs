@@ -1,9 +1,28 @@
 //! Who did it: which operation's executions explain the memory. The cause is settled first; it decides what is
-//! asked.
+//! asked. Of a leak: whose finishes explain the growth of the floor. Of a spike, a surge or a child: who was
+//! running at the kills, weighted by how rare that is.
+
+mod attributes;
+mod growth;
+mod presence;
+mod regression;
+mod versions;
+
+use std::collections::BTreeMap;
 
 use crate::features::Features;
-use crate::incident::Incident;
-use crate::verdict::{Cause, IntroducedBy, OperationClaim};
+use crate::incident::{Incident, VictimRole};
+use crate::verdict::{Cause, IntroducedBy, OperationClaim, Probability};
+
+/// Reserved name: memory grows with time, whatever is asked of the service.
+pub(crate) const BACKGROUND: &str = "background";
+/// Reserved name: every request keeps something.
+pub(crate) const EVERY_REQUEST: &str = "every request";
+
+/// Claims below this are not worth a line.
+const PROBABILITY_MIN: f64 = 0.02;
+/// Claims listed.
+const CLAIMS_MAX: usize = 5;
 
 /// What is said of the operations of an incident.
 #[derive(Debug, Default)]
@@ -16,7 +35,81 @@ pub struct Operations {
     pub in_flight_missing: Option<f64>,
 }
 
+/// One operation, or a group that cannot be told apart, with how sure it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Suspect {
+    /// Names, reserved ones included.
+    pub names: Vec<String>,
+    /// Index of the (first) operation; `None` for reserved names.
+    pub operation: Option<u32>,
+    /// Probability.
+    pub probability: f64,
+    /// Bytes kept or held by one execution: low, mid, high.
+    pub bytes: Option<(f64, f64, f64)>,
+    /// Share of the growth explained.
+    pub share: Option<f64>,
+    /// One sentence.
+    pub summary: String,
+}
+
 /// Ranks the operations of an incident with this cause.
-pub fn operations_of(_incident: &Incident<'_>, _features: &[Features], _cause: Cause) -> Operations {
-    Operations::default()
+pub fn operations_of(incident: &Incident<'_>, features: &[Features], cause: Cause) -> Operations {
+    let suspects = match cause {
+        Cause::Leak => growth::suspects(incident),
+        Cause::OperationSpike => presence::suspects_of_spike(incident),
+        Cause::ChildProcess if incident.latest().role == VictimRole::Child => {
+            presence::suspects_of_spike(incident)
+        }
+        Cause::ConcurrencySurge => presence::suspects_of_surge(incident),
+        _ => Vec::new(),
+    };
+    let service = service_of(incident);
+    let mut claims: Vec<OperationClaim> = suspects
+        .into_iter()
+        .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
+        .take(CLAIMS_MAX)
+        .map(|suspect| claim(incident, cause, suspect, service.clone()))
+        .collect();
+    claims.sort_by(|a, b| b.probability.0.total_cmp(&a.probability.0).then_with(|| a.names.cmp(&b.names)));
+    Operations {
+        introduced_by: (cause == Cause::Leak).then(|| versions::introduced_by(incident)).flatten(),
+        in_flight_missing: presence::missing_by_littles_law(incident, features),
+        claims,
+    }
+}
+
+fn claim(incident: &Incident<'_>, cause: Cause, suspect: Suspect, service: Option<String>) -> OperationClaim {
+    let latest = incident.latest();
+    let running =
+        |operation: u32| latest.in_flight.iter().filter(|call| call.operation == operation).count() as u32;
+    let attributes = match (cause, suspect.operation) {
+        (Cause::OperationSpike | Cause::ChildProcess, Some(operation)) => {
+            attributes::at_kills(incident, operation)
+        }
+        (Cause::Leak, Some(operation)) if suspect.probability >= 0.5 => {
+            attributes::of_growth(incident, operation)
+        }
+        _ => BTreeMap::new(),
+    };
+    OperationClaim {
+        in_flight_at_kill: suspect.operation.map_or(0, running),
+        bytes_per_execution: suspect.bytes.map(|(low, mid, high)| crate::verdict::Interval {
+            low,
+            mid,
+            high,
+        }),
+        share_of_growth: suspect.share,
+        probability: Probability(suspect.probability.clamp(0.0, 1.0)),
+        summary: suspect.summary,
+        names: suspect.names,
+        attributes,
+        service,
+    }
+}
+
+fn service_of(incident: &Incident<'_>) -> Option<String> {
+    let container = incident.latest().container?;
+    let resources = &incident.scene.cast.containers[container].resources;
+    let name = |resource| incident.scene.observations.resource_attribute(resource, "service.name");
+    resources.iter().find_map(|resource| name(*resource)).map(str::to_owned)
 }
