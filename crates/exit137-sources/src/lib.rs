@@ -1,1 +1,4 @@
 //! Reads files into observations.
+
+pub mod kubernetes;
+pub mod location;
