@@ -56,7 +56,7 @@ fn catalog() -> ContainerRef {
         name: Some("catalog-api".to_owned()),
         container_id: Some("3f".repeat(32)),
         role: Some(ContainerRole::Main),
-        image: Some("registry.example/shop/catalog-api:2.3.1".to_owned()),
+        image: Some("shop/catalog-api:2.3.1".to_owned()),
         version: Some("2.3.1".to_owned()),
         node: Some("node-3".to_owned()),
     }

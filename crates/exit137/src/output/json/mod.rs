@@ -80,60 +80,9 @@ impl Formatter for Quiet {
 
 #[cfg(test)]
 mod tests {
-    use exit137_core::verdict::Verdict;
     use serde_json::Value;
 
     use crate::output::sample;
-
-    const SCHEMA: &str = include_str!("../../../../../docs/verdict.schema.json");
-
-    #[track_caller]
-    fn check_schema(document: &str) {
-        let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
-        let validator = jsonschema::draft202012::new(&schema).expect("the schema is a schema");
-        let document: Value = serde_json::from_str(document).expect("the verdict is JSON");
-        let errors: Vec<String> = validator
-            .iter_errors(&document)
-            .map(|error| format!("{}: {error}", error.instance_path()))
-            .collect();
-        assert!(errors.is_empty(), "{}", errors.join("\n"));
-    }
-
-    #[test]
-    fn the_sample_keeps_the_contract() {
-        check_schema(&super::render(&sample::verdict()));
-    }
-
-    #[test]
-    fn an_empty_verdict_keeps_the_contract() {
-        check_schema(&super::render(&Verdict::default()));
-    }
-
-    #[test]
-    fn the_schema_rejects_what_the_contract_forbids() {
-        let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
-        let validator = jsonschema::draft202012::new(&schema).expect("the schema is a schema");
-        let sound: Value = serde_json::from_str(&super::render(&sample::verdict())).expect("JSON");
-        let changes = [
-            ("/schema", Value::from("exit137.verdict/2")),
-            ("/incidents/0/cause/name", Value::from("gremlins")),
-            ("/incidents/0/cause/words", Value::from("certainly")),
-            ("/incidents/0/opinions/0/opinion", Value::from("maybe")),
-            ("/incidents/0/opinions/0/probability", Value::from(1.5)),
-            ("/incidents/0/kills/0/at", Value::from("yesterday")),
-            ("/incidents/0/kills/0/limit_bytes", Value::from(-1)),
-            ("/incidents/0/kills/0/seen_by/0", Value::from("a friend")),
-            ("/incidents/0/in_flight/0/trace_id", Value::from("XYZ")),
-            ("/incidents/0/gaps/0/do", Value::Null),
-            ("/not_oom/0/reason", Value::from("OOMKilled")),
-            ("/problems", Value::Null),
-        ];
-        for (pointer, value) in changes {
-            let mut document = sound.clone();
-            *document.pointer_mut(pointer).expect(pointer) = value;
-            assert!(!validator.is_valid(&document), "{pointer}");
-        }
-    }
 
     #[test]
     fn values_survive_although_terminals_are_spared() {

@@ -132,7 +132,14 @@ fn opinions(sheet: &mut Sheet<'_>, incident: &IncidentVerdict) {
     sheet.title("why nothing else");
     let column = column(others.iter().map(|opinion| opinion.cause.title()));
     for opinion in others {
-        sheet.field(2, column, opinion.cause.title(), &other_opinion(opinion));
+        // Beside a column of names a narrow terminal has no room for sentences.
+        if column * 2 > sheet.width {
+            let mut pieces: Vec<Piece<'_>> = vec![(PLAIN, opinion.cause.title()), (PLAIN, ", ")];
+            pieces.extend(other_opinion(opinion));
+            sheet.item(2, "-", &pieces);
+        } else {
+            sheet.field(2, column, opinion.cause.title(), &other_opinion(opinion));
+        }
     }
 }
 
