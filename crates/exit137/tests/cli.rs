@@ -61,7 +61,7 @@ fn every_format_is_printed_even_if_nothing_was_found() {
     let folder = nothing_to_find("formats");
     for (format, start) in [
         ("json", "{\n  \"schema\": \"exit137.verdict/1\""),
-        ("markdown", "## no OOM kill"),
+        ("markdown", "## No OOM kill"),
         ("html", "<!doctype html>"),
     ] {
         let (code, stdout, stderr) = run(&["diagnose", &folder, "--quiet", "--output", format]);

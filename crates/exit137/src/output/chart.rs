@@ -113,13 +113,25 @@ impl Scale {
         }
     }
 
-    /// `2026-11-22 (UTC)`, or both days when they differ.
+    /// When something happened, as exactly as matters on this axis: `08:53:29`, or `22 Nov 08:53` over days.
+    pub(super) fn time_of(&self, at: UnixNanos, zone: &TimeZone) -> String {
+        if words::date(self.from, zone) == words::date(self.to, zone) {
+            words::clock(at, zone)
+        } else {
+            words::day_clock(at, zone)
+        }
+    }
+
+    /// `2026-11-22, UTC`, or both days when they differ.
     pub(super) fn day_label(&self, zone: &TimeZone) -> String {
         let (first, last) = (words::date(self.from, zone), words::date(self.to, zone));
         let days = if first == last { first } else { format!("{first} to {last}") };
         format!("{days}, {}", words::zone_name(zone))
     }
 }
+
+/// With more kills than this, a line down from each would hide the memory.
+pub(super) const KILL_LINES_MAX: usize = 24;
 
 /// Neighbouring marks of one kind, told together where one by one they would overlap.
 #[derive(Debug, Clone, PartialEq)]

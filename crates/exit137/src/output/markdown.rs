@@ -16,7 +16,10 @@ const REQUESTS_SHOWN_MAX: usize = 20;
 pub(super) fn render(verdict: &Verdict, paper: &Paper) -> String {
     let mut blocks: Vec<String> = Vec::new();
     if verdict.incidents.is_empty() && verdict.leaks.is_empty() {
-        blocks.push(format!("## {}", text(&words::nothing_found(paper.asked_for.as_deref()))));
+        blocks.push(format!(
+            "## {}",
+            text(&words::capitalized(&words::nothing_found(paper.asked_for.as_deref())))
+        ));
         blocks.push(format!("Looked in: {}.", text(&words::looked_in(verdict))));
         blocks.push(format!("Hint: {}", text(&words::hint(verdict, &paper.left_out))));
     }
@@ -132,7 +135,7 @@ fn opinions(blocks: &mut Vec<String>, incident: &IncidentVerdict) {
         incident.opinions.iter().partition(|opinion| opinion.cause == incident.cause);
     blocks.push(format!("### Why {}", incident.cause.title()));
     for opinion in leading {
-        blocks.push(text(&opinion.summary));
+        blocks.push(text(&words::capitalized(&opinion.summary)));
         if !opinion.evidence.is_empty() {
             blocks.push(bullets(&opinion.evidence));
         }
@@ -151,8 +154,7 @@ fn in_flight(blocks: &mut Vec<String>, incident: &IncidentVerdict, paper: &Paper
     if incident.in_flight.is_empty() {
         return;
     }
-    let count = words::count(incident.in_flight.len(), "request", "requests");
-    blocks.push(format!("### In flight at the kill: {count}"));
+    blocks.push(format!("### {}", words::capitalized(&words::in_flight_title(incident.in_flight.len()))));
     let mut lines: Vec<String> = Vec::new();
     for request in incident.in_flight.iter().take(REQUESTS_SHOWN_MAX) {
         let mut line =

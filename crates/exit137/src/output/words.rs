@@ -106,6 +106,11 @@ pub(super) fn clock_minutes(at: UnixNanos, zone: &TimeZone) -> String {
     zoned(at, zone, "%H:%M")
 }
 
+/// `22 Nov 08:53`.
+pub(super) fn day_clock(at: UnixNanos, zone: &TimeZone) -> String {
+    zoned(at, zone, "%-d %b %H:%M")
+}
+
 /// `22 Nov`.
 pub(super) fn day(at: UnixNanos, zone: &TimeZone) -> String {
     zoned(at, zone, "%-d %b")
@@ -385,6 +390,12 @@ pub(super) fn nothing_found(asked_for: Option<&str>) -> String {
     }
 }
 
+/// `no OOM kill` → `No OOM kill`.
+pub(super) fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
 /// What to add so that a kill could be found.
 pub(super) fn hint(verdict: &Verdict, left_out: &[String]) -> String {
     if let Some((first, rest)) = left_out.split_first() {
@@ -407,6 +418,14 @@ pub(super) fn hint(verdict: &Verdict, left_out: &[String]) -> String {
         (true, true) => "the kernel log may begin after the kill, or be of another node: \
                          compare its first line with the pod's `lastState`"
             .to_owned(),
+    }
+}
+
+/// `in flight at the kill: 4 requests`; without a number when none could be recovered.
+pub(super) fn in_flight_title(requests: usize) -> String {
+    match requests {
+        0 => "in flight at the kill".to_owned(),
+        requests => format!("in flight at the kill: {}", count(requests, "request", "requests")),
     }
 }
 

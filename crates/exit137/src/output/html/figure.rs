@@ -24,7 +24,7 @@ pub(super) fn write(out: &mut String, timeline: &Timeline, id: &str, headline: &
     };
     let caption = format!("Memory over time, {limit}. {}.", scale.day_label(&paper.zone));
     put!(out, "<figure>\n<figcaption>{}</figcaption>\n", Text(&caption));
-    let described = (headline, description(timeline, paper));
+    let described = (headline, description(timeline, &scale, paper));
     for frame in [&svg::WIDE, &svg::NARROW] {
         let words = (described.0, described.1.as_str());
         out.push_str(&svg::draw(frame, &scale, timeline, id, words, &paper.zone));
@@ -34,11 +34,11 @@ pub(super) fn write(out: &mut String, timeline: &Timeline, id: &str, headline: &
     out.push_str("</figure>\n");
 }
 
-fn description(timeline: &Timeline, paper: &Paper) -> String {
+fn description(timeline: &Timeline, scale: &Scale, paper: &Paper) -> String {
     let of_kind = |kind| timeline.marks.iter().filter(move |mark| mark.kind == kind);
     let mut parts = Vec::new();
     let kills: Vec<String> =
-        of_kind(MarkKind::Kill).take(12).map(|mark| words::clock(mark.at, &paper.zone)).collect();
+        of_kind(MarkKind::Kill).take(12).map(|mark| scale.time_of(mark.at, &paper.zone)).collect();
     if !kills.is_empty() {
         parts.push(format!("OOM kills at {}.", kills.join(", ")));
     }

@@ -4,7 +4,8 @@ use exit137_core::bytes::Bytes;
 use exit137_core::verdict::{Answer, IncidentVerdict, Kill, OperationClaim, Opinion, Probability};
 
 use super::markup::{Text, put};
-use super::{capitalized, certainty, figure};
+use super::{certainty, figure};
+use crate::output::words::capitalized;
 use crate::output::{Paper, words};
 
 /// Requests listed of one operation; the JSON has all.
@@ -147,8 +148,21 @@ fn in_flight(out: &mut String, incident: &IncidentVerdict, paper: &Paper) {
     if incident.in_flight.is_empty() && missing.is_none() {
         return;
     }
-    let count = words::count(incident.in_flight.len(), "request", "requests");
-    put!(out, "<h3>In flight at the kill: {count}</h3>\n<ul class=\"plain operations\">\n");
+    let title = capitalized(&words::in_flight_title(incident.in_flight.len()));
+    put!(out, "<h3>{title}</h3>\n");
+    if !incident.in_flight.is_empty() {
+        requests(out, incident, paper);
+    }
+    if let Some(missing) = missing {
+        put!(
+            out,
+            "<p class=\"soft\">By the usual rate about {missing:.0} more ran; nothing tells which.</p>\n"
+        );
+    }
+}
+
+fn requests(out: &mut String, incident: &IncidentVerdict, paper: &Paper) {
+    out.push_str("<ul class=\"plain operations\">\n");
     for (operation, requests) in words::group_in_flight(&incident.in_flight) {
         put!(out, "<li>{} × <strong><code>{}</code></strong>\n", requests.len(), Text(operation));
         out.push_str("<ul class=\"evidence soft\">\n");
@@ -172,12 +186,6 @@ fn in_flight(out: &mut String, incident: &IncidentVerdict, paper: &Paper) {
         out.push_str("</ul></li>\n");
     }
     out.push_str("</ul>\n");
-    if let Some(missing) = missing {
-        put!(
-            out,
-            "<p class=\"soft\">By the usual rate about {missing:.0} more ran; nothing tells which.</p>\n"
-        );
-    }
 }
 
 fn kills(out: &mut String, kills: &[Kill], paper: &Paper) {

@@ -5,8 +5,8 @@ use jiff::tz::TimeZone;
 
 use super::markup::{Text, put};
 use super::svg::Frame;
-use crate::output::chart::{self, MarkGroup, Scale};
-use crate::output::{clean, words};
+use crate::output::chart::{self, KILL_LINES_MAX, MarkGroup, Scale};
+use crate::output::clean;
 
 /// Width of a letter of a label, about.
 const LETTER: f64 = 7.6;
@@ -29,6 +29,9 @@ struct Label {
 /// Draws all marks.
 pub(super) fn draw(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline, zone: &TimeZone) {
     let bottom = frame.bottom();
+    let kills = timeline.marks.iter().filter(|mark| mark.kind == MarkKind::Kill).count();
+    // Half the size of a cross, and how thick it is.
+    let (arm, width) = if kills > KILL_LINES_MAX { (3.0, 1.5) } else { (5.0, 2.5) };
     for mark in &timeline.marks {
         let x = frame.x(scale.x(mark.at));
         match mark.kind {
@@ -50,16 +53,17 @@ pub(super) fn draw(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Ti
                 put!(out, "stroke-width=\"1.5\" stroke-dasharray=\"3 3\"/>\n");
             }
             MarkKind::Kill => {
-                let top = frame.top - 4.0;
-                put!(
-                    out,
-                    "<path d=\"M{x:.1} {top:.1}V{bottom}\" stroke=\"var(--kill)\" stroke-opacity=\".6\"/>"
-                );
+                if kills <= KILL_LINES_MAX {
+                    let top = frame.top - 4.0;
+                    put!(out, "<path d=\"M{x:.1} {top:.1}V{bottom}\" stroke=\"var(--kill)\" ");
+                    put!(out, "stroke-opacity=\".6\"/>");
+                }
                 // The cross stands where memory met the limit; without a limit on the drawing, on the axis.
                 let limit = Scale::limit_at(timeline, mark.at).filter(|_| scale.shows_limit);
                 let y = limit.and_then(|bytes| scale.y(bytes as f64)).map_or(bottom, |share| frame.y(share));
-                put!(out, "<path d=\"M{:.1} {:.1}l10 10m0 -10l-10 10\" ", x - 5.0, y - 5.0);
-                put!(out, "stroke=\"var(--kill)\" stroke-width=\"2.5\" stroke-linecap=\"round\"/>\n");
+                let (left, top, side) = (x - arm, y - arm, arm * 2.0);
+                put!(out, "<path d=\"M{left:.1} {top:.1}l{side} {side}m0 -{side}l-{side} {side}\" ");
+                put!(out, "stroke=\"var(--kill)\" stroke-width=\"{width}\" stroke-linecap=\"round\"/>\n");
             }
         }
     }
@@ -70,7 +74,6 @@ fn labels(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline, z
     let gap = GROUP_WIDTH / frame.plot_width();
     let groups = |kind| chart::group_marks(scale, &timeline.marks, kind, gap);
     let mut wanted: Vec<Label> = Vec::new();
-    wanted.extend(groups(MarkKind::Kill).iter().map(|group| kill_label(frame, group, timeline, zone)));
     wanted.extend(groups(MarkKind::Rollout).iter().map(|group| {
         let labels: Vec<&str> = group
             .marks
@@ -81,7 +84,8 @@ fn labels(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline, z
         let text = clean::shorten(&labels.join(", "), LABEL_COLUMNS_MAX);
         Label { x: frame.x(group.x), text: format!("▾ {text}"), color: "rollout" }
     }));
-    // Two rows. Kills come first; what finds no room is in the table of kills and the evidence.
+    wanted.extend(groups(MarkKind::Kill).iter().map(|group| kill_label(frame, scale, group, timeline, zone)));
+    // Two rows. Rollouts are few and come first; kills without room for a label are in their table.
     let mut rows: [Vec<(f64, f64)>; 2] = [Vec::new(), Vec::new()];
     for label in wanted {
         let half = label.text.chars().count() as f64 * LETTER / 2.0;
@@ -97,12 +101,18 @@ fn labels(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline, z
     }
 }
 
-fn kill_label(frame: &Frame, group: &MarkGroup, timeline: &Timeline, zone: &TimeZone) -> Label {
+fn kill_label(
+    frame: &Frame,
+    scale: &Scale,
+    group: &MarkGroup,
+    timeline: &Timeline,
+    zone: &TimeZone,
+) -> Label {
     let first = group.marks.first().and_then(|&index| timeline.marks.get(index));
-    let at = first.map(|mark| words::clock(mark.at, zone)).unwrap_or_default();
+    let at = first.map(|mark| scale.time_of(mark.at, zone)).unwrap_or_default();
     let text = match group.marks.len() {
         1 => format!("✕ {at}"),
-        many => format!("{many} ✕ from {at}"),
+        many => format!("{many} kills from {at}"),
     };
     Label { x: frame.x(group.x), text, color: "kill" }
 }

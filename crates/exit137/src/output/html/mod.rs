@@ -8,6 +8,7 @@ mod svg;
 
 use exit137_core::verdict::{LeakVerdict, Probability, Verdict};
 
+use super::words::capitalized;
 use super::{Paper, words};
 use markup::{Text, put};
 
@@ -72,12 +73,6 @@ fn title(verdict: &Verdict, paper: &Paper) -> String {
             )
         }
     }
-}
-
-/// `no OOM kill` → `No OOM kill`.
-fn capitalized(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// `<span>very likely (97 %)</span>`

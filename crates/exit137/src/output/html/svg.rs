@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::marks;
 use super::markup::{Text, put};
-use crate::output::chart::Scale;
+use crate::output::chart::{KILL_LINES_MAX, Scale};
 use crate::output::words;
 
 /// Sizes of one drawing, in its own units.
@@ -54,6 +54,9 @@ pub(super) const NARROW: Frame = Frame {
 
 /// Between the plot and the strip: the labels of the time axis.
 const AXIS: f64 = 26.0;
+
+/// With more pods than this, their lines are drawn thin.
+const PODS_BOLD_MAX: usize = 3;
 
 /// Title line above the strip.
 const STRIP_TITLE: f64 = 22.0;
@@ -151,6 +154,9 @@ pub(super) fn stroke(kind: MemoryKind) -> (&'static str, f64, &'static str) {
 fn lines(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline) {
     for series in &timeline.series {
         let (color, width, dashes) = stroke(series.kind);
+        // The lines of many pods lie on each other.
+        let pods = timeline.series.iter().filter(|other| other.kind == series.kind).count();
+        let width = if pods > PODS_BOLD_MAX { 1.0 } else { width };
         for life in &series.lives {
             let points: Vec<(f64, f64)> = life
                 .iter()
@@ -267,7 +273,8 @@ fn in_flight(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline
     put!(out, "<text x=\"{left}\" y=\"{:.1}\">requests in flight</text>\n", top - 6.0);
     put!(out, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{peak:.0}</text>\n", left - 8.0, top + 9.0);
     put!(out, "<text x=\"{:.1}\" y=\"{bottom:.1}\" text-anchor=\"end\">0</text>\n", left - 8.0);
-    for mark in timeline.marks.iter().filter(|mark| mark.kind == MarkKind::Kill) {
+    let kills: Vec<_> = timeline.marks.iter().filter(|mark| mark.kind == MarkKind::Kill).collect();
+    for mark in kills.iter().filter(|_| kills.len() <= KILL_LINES_MAX) {
         let x = frame.x(scale.x(mark.at));
         put!(out, "<path d=\"M{x:.1} {top}V{bottom}\" stroke=\"var(--kill)\" stroke-opacity=\".6\"/>\n");
     }

@@ -117,7 +117,7 @@ fn draw_axis(sheet: &mut Sheet<'_>, scale: &Scale, timeline: &Timeline, columns:
             continue;
         }
         let text = match kind {
-            MarkKind::Kill => format!("{sign} OOM kill at {}", kill_times(sheet, timeline)),
+            MarkKind::Kill => format!("{sign} OOM kill at {}", kill_times(sheet, scale, timeline)),
             MarkKind::Start => format!("{sign} start"),
             MarkKind::Rollout => {
                 let labels: Vec<String> =
@@ -145,11 +145,11 @@ fn draw_axis(sheet: &mut Sheet<'_>, scale: &Scale, timeline: &Timeline, columns:
 }
 
 /// `08:17:12, 08:35:36`; a long row of kills is in the kills of the verdict anyway.
-fn kill_times(sheet: &Sheet<'_>, timeline: &Timeline) -> String {
+fn kill_times(sheet: &Sheet<'_>, scale: &Scale, timeline: &Timeline) -> String {
     const SHOWN_MAX: usize = 6;
     let kills: Vec<_> = timeline.marks.iter().filter(|mark| mark.kind == MarkKind::Kill).collect();
     let times: Vec<String> =
-        kills.iter().take(SHOWN_MAX).map(|mark| words::clock(mark.at, &sheet.paper.zone)).collect();
+        kills.iter().take(SHOWN_MAX).map(|mark| scale.time_of(mark.at, &sheet.paper.zone)).collect();
     match kills.len().saturating_sub(SHOWN_MAX) {
         0 => times.join(", "),
         more => format!("{} and {more} more", times.join(", ")),

@@ -157,10 +157,7 @@ fn in_flight(sheet: &mut Sheet<'_>, incident: &IncidentVerdict) {
     if incident.in_flight.is_empty() && missing.is_none() {
         return;
     }
-    sheet.title(&format!(
-        "in flight at the kill: {}",
-        words::count(incident.in_flight.len(), "request", "requests")
-    ));
+    sheet.title(&words::in_flight_title(incident.in_flight.len()));
     let groups = words::group_in_flight(&incident.in_flight);
     for (operation, requests) in groups.iter().take(OPERATIONS_SHOWN_MAX) {
         let name = clean::shorten(operation, 60);
