@@ -1,5 +1,12 @@
-//! Where exit137's observations come from: one module a source. Sources open, read and decode; they decide nothing.
+//! Reads files into observations.
+//!
+//! [`read`] takes files and folders in any mix. What a file is shows in its content, never in its name.
 
+mod cgroup;
+mod input;
 pub mod kernel_log;
 pub mod kubernetes;
 pub mod location;
+mod otlp;
+
+pub use input::{NoProgress, Progress, ReadError, ReadOptions, read};
