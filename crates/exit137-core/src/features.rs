@@ -13,6 +13,9 @@ const WARM_UP_SHARE: f64 = 0.12;
 const WARM_UP_SECONDS_MAX: f64 = 900.0;
 /// The last part of a life, in which a sudden demand shows.
 const FINAL_SHARE: f64 = 0.06;
+/// A single request that takes memory takes it over seconds: the final part is at least this long, if the life
+/// is long enough for it.
+const FINAL_SECONDS: f64 = 8.0;
 /// Fewer points than this show no shape.
 const POINTS_MIN: usize = 8;
 /// A gap before the kill longer than this share of the episode hides what happened in it.
@@ -29,7 +32,8 @@ pub struct Shape {
     pub floor: f64,
     /// What the memory was at the kill, bytes.
     pub ceiling: f64,
-    /// Part of `ceiling − base` that came in the final part, beyond the trend: 0 (none) to 1 (all).
+    /// Part of `ceiling − base` that came in the final part, beyond the trend and beyond what the memory
+    /// ordinarily swings: 0 (none) to 1 (all).
     pub jump: f64,
     /// `floor / ceiling`.
     pub height: f64,
@@ -85,6 +89,8 @@ pub struct Features {
     pub node: Option<bool>,
     /// Calls that finished well in this life before the kill; absent when nothing tells.
     pub served: Option<usize>,
+    /// Calls that were running at the kill.
+    pub running: usize,
     /// Length of the life, seconds.
     pub life_seconds: Option<f64>,
     /// Whether the container had become ready.
@@ -110,6 +116,7 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
         },
         node: record.limit_hit.map(|hit| matches!(hit, LimitHit::Node | LimitHit::Ancestor)),
         served: served(kill, scene, calls, started),
+        running: kill.in_flight.len(),
         life_seconds: started.map(|start| kill.at().seconds_since(start)),
         ready: ready(kill, scene),
     }
@@ -127,7 +134,10 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
         return None;
     }
     let warm = episode.from + (SECOND as f64 * (seconds * WARM_UP_SHARE).min(WARM_UP_SECONDS_MAX)) as i64;
-    let final_seconds = (seconds * FINAL_SHARE).max(2.5 * episode.interval).min(seconds * BLIND_SHARE_MAX);
+    let final_seconds = (seconds * FINAL_SHARE)
+        .max(2.5 * episode.interval)
+        .max(FINAL_SECONDS.min(seconds * 0.15))
+        .min(seconds * BLIND_SHARE_MAX);
     let end = episode.to - (final_seconds * SECOND as f64) as i64;
     let body = between(points, warm, end);
     if body.len() < POINTS_MIN / 2 {
@@ -154,7 +164,7 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
         base,
         floor,
         ceiling,
-        jump: ((ceiling - floor - trend) / room).clamp(0.0, 1.0),
+        jump: ((ceiling * (1.0 - ordinary_swing) - floor - trend) / room).clamp(0.0, 1.0),
         height: (floor / ceiling).clamp(0.0, 1.0),
         late_growth: (growth >= GROWTH_SHARE_MIN)
             .then(|| (second / (first + second).max(1.0)).clamp(0.0, 1.0)),
@@ -251,6 +261,10 @@ fn active_requests(kill: &KillScene<'_>) -> Option<Load> {
     counts.sort_by(f64::total_cmp);
     let ordinary = counts[counts.len() * 95 / 100];
     let at_kill = last.1.max(0.0);
+    // The count is as old as the last export: a low one says nothing of what came since.
+    if at_kill <= ordinary {
+        return None;
+    }
     Some(Load {
         at_kill: at_kill as usize,
         ordinary,
@@ -353,9 +367,13 @@ fn served(
     started: Option<UnixNanos>,
 ) -> Option<usize> {
     let container = kill.container?;
-    let traced = !calls.is_empty() || !scene.cast.containers[container].resources.is_empty();
     let start = started?;
-    if !traced || (calls.is_empty() && scene.observations.traces.spans.is_empty()) {
+    // A container that sends no telemetry of a service of its own may serve without showing it.
+    let instrumented = scene.cast.containers[container]
+        .resources
+        .iter()
+        .any(|id| scene.observations.resource_attribute(*id, "service.name").is_some());
+    if calls.is_empty() && (!instrumented || scene.observations.traces.spans.is_empty()) {
         return None;
     }
     let at = kill.at();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::causes::{CAUSES, scores_of_kill};
+use crate::causes::{CAUSES, scores_of_kill, weight_of};
 use crate::features::features;
 use crate::incident::{Incident, KillScene, Scene};
 
@@ -44,12 +44,15 @@ fn split<'a>(scene: &'a Scene<'a>, kills: Vec<KillScene<'a>>) -> Vec<Incident<'a
         return vec![Incident { scene, kills }];
     }
     let step = kills.len().div_ceil(EXAMINED_MAX);
-    let scores: Vec<Vec<f64>> = kills
+    let examined: Vec<_> = kills.iter().step_by(step).map(|kill| (kill, features(kill, scene))).collect();
+    let longest = examined.iter().filter_map(|(_, features)| features.life_seconds).fold(0.0, f64::max);
+    let scores: Vec<Vec<f64>> = examined
         .iter()
-        .step_by(step)
-        .map(|kill| {
-            let scores = scores_of_kill(kill, &features(kill, scene));
-            scores.iter().zip(CAUSES).map(|(score, cause)| score + cause.prior().ln()).collect()
+        .map(|(kill, features)| {
+            // What a life of moments after a restart shows is not worth splitting for.
+            let weight = weight_of(features, longest);
+            let scores = scores_of_kill(kill, features);
+            scores.iter().zip(CAUSES).map(|(score, cause)| weight * (score + cause.prior().ln())).collect()
         })
         .collect();
     let totals: Vec<f64> =

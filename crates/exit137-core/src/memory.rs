@@ -163,7 +163,13 @@ impl Memory {
                 let known = memory.processes.iter_mut().find(|known| known.pid == process.pid);
                 let point = (sample.at, process.rss as f64);
                 match known {
-                    Some(known) => known.rss.push(point),
+                    Some(known) => {
+                        known.rss.push(point);
+                        // `exec` gives a process its name: the latest sample tells it.
+                        if known.rss.first().is_some_and(|first| first.0 <= point.0) {
+                            known.comm = process.comm.to_string();
+                        }
+                    }
                     None => memory.processes.push(ProcessSeries {
                         pid: process.pid,
                         comm: process.comm.to_string(),

@@ -12,18 +12,27 @@ pub(super) fn not_special(features: &Features, files: (f64, f64)) -> Vec<Finding
     let mut findings = ordinary_place(features, files);
     if let Some(served) = features.served {
         // A program that serves has left its start behind.
-        let (under, text) = if served >= 3 {
-            (1.0, format!("{served} requests had been served in this life"))
-        } else {
-            (0.12, format!("only {served} requests had been served in this life"))
+        let under = match (served, features.running) {
+            (3.., _) => 1.0,
+            (_, 3..) => 0.6,
+            _ => 0.12,
         };
-        findings.push(odds("served", under, 0.8, text));
+        findings.push(odds(
+            "served",
+            under,
+            0.8,
+            format!("only {served} requests had been served in this life"),
+        ));
     }
-    findings
+    findings.into_iter().map(Finding::aside).collect()
 }
 
 /// The same without the start.
-pub(super) fn ordinary_place(features: &Features, files: (f64, f64)) -> Vec<Finding> {
+pub(super) fn elsewhere(features: &Features, files: (f64, f64)) -> Vec<Finding> {
+    ordinary_place(features, files).into_iter().map(Finding::aside).collect()
+}
+
+fn ordinary_place(features: &Features, files: (f64, f64)) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(share) = features.files {
         let text = format!("files in memory (tmpfs, dirty pages) held {} of the limit", percent(share));

@@ -60,7 +60,7 @@ impl Examine for ConcurrencySurge {
                 ),
             ));
         }
-        findings.extend(super::common::ordinary_place(features, FILES));
+        findings.extend(super::common::elsewhere(features, FILES));
         findings
     }
 

@@ -14,11 +14,13 @@ use crate::verdict::Cause;
 pub(super) struct Leak;
 
 /// Little of the room goes in the final part: the trend alone nearly gets there.
-const JUMP: (f64, f64) = (1.1, 3.6);
+const JUMP: (f64, f64) = (1.0, 4.0);
 /// Growth is as strong in the second half of the work as in the first.
 const LATE_GROWTH: (f64, f64) = (5.0, 4.5);
-/// The load at the kill is any load.
-const EXCESS: (f64, f64) = (2.0, 3.2);
+/// The trend itself has come near the limit.
+const HEIGHT: (f64, f64) = (4.5, 1.4);
+/// The load at the kill is any load; a collector that runs out of room makes requests pile up.
+const EXCESS: (f64, f64) = (1.7, 2.0);
 /// Files, other processes: their ordinary shares.
 const FILES: (f64, f64) = (0.8, 10.0);
 
@@ -39,6 +41,12 @@ impl Examine for Leak {
                 "{} of the room above the level after start-up went in the last moments, from {floor} to {ceiling}",
                 percent(shape.jump)
             )));
+            findings.push(expects(
+                "height",
+                shape.height,
+                HEIGHT,
+                format!("before the last moments it had come to {} of the limit", percent(shape.height)),
+            ));
             match shape.late_growth {
                 Some(late) => findings.push(expects("late growth", late, LATE_GROWTH, format!(
                     "memory that was never given back grew from {} to {floor}, {} of it in the second half of the work",

@@ -2,12 +2,13 @@
 //!
 //! Each cause says how it expects a number to be distributed when it is at work: a Beta density over a share
 //! between 0 and 1, sharp where the cause implies the number, flat where it has no opinion. `Unknown` expects
-//! nothing: its densities are all flat. The log-likelihood ratio against it, in nats, is what a finding weighs.
+//! what kills at large show. The log-likelihood ratio against that, in nats, is what a finding weighs.
 //!
 //! `score = ln(prior) + TEMPER · Σ over numbers of √kills · mean over kills of ln(density)`
 //!
-//! and the probabilities are the softmax of the scores. Kills of one incident are not independent, hence √kills;
-//! numbers of one kill are not either, hence `TEMPER`. No finding weighs more than [`NATS_MAX`], so that no
+//! and the probabilities are the softmax of the scores. Kills of one incident are not independent, hence √kills
+//! (each counted by the length of its life against the longest); numbers of one kill are not either, hence
+//! `TEMPER`. No finding weighs more than [`NATS_MAX`], so that no
 //! single number, which may be wrong, decides alone. Every parameter is a shape with a meaning; none is fitted to
 //! one case. `docs/decisions/cause-model.md` tells why the model is this simple.
 
@@ -50,6 +51,15 @@ pub struct Finding {
     pub nats: f64,
     /// In words.
     pub text: String,
+    /// Told only when it speaks against the cause: that nothing else is odd is no news.
+    pub aside: bool,
+}
+
+impl Finding {
+    /// The same, told only when it speaks against.
+    pub fn aside(self) -> Self {
+        Self { aside: true, ..self }
+    }
 }
 
 /// One cause.
@@ -110,14 +120,28 @@ fn ln_gamma(x: f64) -> f64 {
     0.5 * std::f64::consts::TAU.ln() + (x + 0.5) * t.ln() - t + sum.ln()
 }
 
-/// A finding from a Beta expectation.
+/// How a number is distributed over OOM kills at large, whatever their cause: mostly as `ordinary`, else anyhow.
+/// A share of files of zero is no news; one of a half is.
+fn population_nats(name: &str, x: f64) -> f64 {
+    let (ordinary, weight) = match name {
+        "files" => ((0.8, 10.0), 0.88),
+        "others" => ((0.7, 5.0), 0.88),
+        "load" => ((2.0, 3.2), 0.75),
+        "rarest" => ((3.0, 1.0), 0.8),
+        _ => return 0.0,
+    };
+    (weight * beta_nats(x, ordinary.0, ordinary.1).exp() + (1.0 - weight)).ln()
+}
+
+/// A finding from a Beta expectation, against kills at large.
 pub fn expects(name: &'static str, x: f64, (a, b): (f64, f64), text: String) -> Finding {
-    Finding { name, nats: beta_nats(x, a, b), text }
+    let nats = (beta_nats(x, a, b) - population_nats(name, x)).clamp(-NATS_MAX, NATS_MAX);
+    Finding { name, nats, text, aside: false }
 }
 
 /// A finding from two stated probabilities: of seeing this under the cause, and in general.
 pub fn odds(name: &'static str, under_cause: f64, in_general: f64, text: String) -> Finding {
-    Finding { name, nats: (under_cause / in_general).ln().clamp(-NATS_MAX, NATS_MAX), text }
+    Finding { name, nats: (under_cause / in_general).ln().clamp(-NATS_MAX, NATS_MAX), text, aside: false }
 }
 
 /// A cause's score on a set of kills, with its findings merged by name, weightiest first.
@@ -127,26 +151,36 @@ struct Score {
 }
 
 fn score(cause: &dyn Examine, kills: &[&KillScene<'_>], features: &[&Features]) -> Score {
-    let mut merged: Vec<(Finding, usize)> = Vec::new();
+    let longest = features.iter().filter_map(|features| features.life_seconds).fold(0.0, f64::max);
+    let mut merged: Vec<(Finding, f64)> = Vec::new();
     for (kill, features) in kills.iter().zip(features) {
+        let weight = weight_of(features, longest);
         for finding in cause.examine(kill, features) {
             match merged.iter_mut().find(|(known, _)| known.name == finding.name) {
-                Some((known, count)) => {
-                    known.nats += finding.nats;
+                Some((known, total)) => {
+                    known.nats += weight * finding.nats;
                     known.text = finding.text;
-                    *count += 1;
+                    *total += weight;
                 }
-                None => merged.push((finding, 1)),
+                None => merged.push((Finding { nats: weight * finding.nats, ..finding }, weight)),
             }
         }
     }
     let mut findings: Vec<Finding> = merged
         .into_iter()
-        .map(|(finding, count)| Finding { nats: finding.nats / (count as f64).sqrt(), ..finding })
+        .map(|(finding, total)| Finding { nats: finding.nats / total * total.max(1.0).sqrt(), ..finding })
         .collect();
     findings.sort_by(|a, b| b.nats.abs().total_cmp(&a.nats.abs()).then_with(|| a.name.cmp(b.name)));
     let nats = TEMPER * findings.iter().map(|finding| finding.nats).sum::<f64>();
     Score { nats, findings }
+}
+
+/// A long life shows more than one that ended moments after a restart under the load that had piled up.
+pub fn weight_of(features: &Features, longest: f64) -> f64 {
+    match features.life_seconds {
+        Some(seconds) if longest > 0.0 => (seconds / longest).clamp(0.15, 1.0),
+        _ => 1.0,
+    }
 }
 
 /// The score of each cause on one kill alone, in the order of [`CAUSES`]: for telling incidents apart.

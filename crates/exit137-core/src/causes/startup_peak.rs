@@ -26,7 +26,7 @@ impl Examine for StartupPeak {
     }
 
     fn examine(&self, _kill: &KillScene<'_>, features: &Features) -> Vec<Finding> {
-        let mut findings = super::common::ordinary_place(features, FILES);
+        let mut findings = super::common::elsewhere(features, FILES);
         match features.served {
             Some(0) => {
                 findings.push(odds("served", 0.9, 0.06, "no request had been served in this life".to_owned()))

@@ -13,7 +13,7 @@ use crate::verdict::Cause;
 
 pub(super) struct TmpfsOrPageCache;
 
-const FILES: (f64, f64) = (3.0, 1.6);
+const FILES: (f64, f64) = (3.0, 2.0);
 
 impl Examine for TmpfsOrPageCache {
     fn cause(&self) -> Cause {

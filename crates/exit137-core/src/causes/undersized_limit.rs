@@ -16,9 +16,9 @@ pub(super) struct UndersizedLimit;
 /// The level before the end is high.
 const HEIGHT: (f64, f64) = (9.0, 2.2);
 /// What growth there was, was early.
-const LATE_GROWTH: (f64, f64) = (1.2, 4.5);
-/// Some of the room goes at the end, not all of it.
-const JUMP: (f64, f64) = (1.6, 2.2);
+const LATE_GROWTH: (f64, f64) = (1.2, 7.0);
+/// Some of the room goes at the end beyond the ordinary swing, not all of it.
+const JUMP: (f64, f64) = (1.2, 2.4);
 /// Busy, within or somewhat above the ordinary.
 const EXCESS: (f64, f64) = (3.2, 2.4);
 const FILES: (f64, f64) = (0.8, 9.0);
