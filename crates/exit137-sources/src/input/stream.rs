@@ -1,0 +1,80 @@
+//! From a file to its plain bytes: gzip and zstd are recognised by their first bytes and undone on the way, so
+//! that the decompressed file is never held as a whole.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::Progress;
+use super::walk::{Entry, Origin};
+
+/// A compressed file may be compressed again (a rotated `.gz` in a `.zst` archive), not more often.
+const LAYERS_MAX: usize = 2;
+
+/// Memory a zstd stream may ask for is two to this: what `zstd -d` allows without being told.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// Any of sixteen magic numbers starts a frame that holds no data; their upper three bytes.
+const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
+
+const MAGIC_BYTES: usize = 4;
+
+/// Plain bytes of an input.
+pub(super) type Stream<'a> = Box<dyn Read + Send + 'a>;
+
+/// Opens `entry` and undoes its compression.
+pub(super) fn open<'a>(entry: &Entry, progress: &'a dyn Progress) -> io::Result<Stream<'a>> {
+    let raw: Stream<'a> = match &entry.origin {
+        Origin::StandardInput => Box::new(io::stdin()),
+        Origin::Path(path) => Box::new(File::open(path)?),
+    };
+    let mut stream: Stream<'a> = Box::new(Counted { inner: raw, progress });
+    for _ in 0..LAYERS_MAX {
+        let mut magic = [0; MAGIC_BYTES];
+        let (length, result) = fill(&mut stream, &mut magic);
+        result?;
+        let magic = &magic[..length];
+        let whole = io::Cursor::new(magic.to_vec()).chain(stream);
+        if magic.starts_with(GZIP) {
+            stream = Box::new(MultiGzDecoder::new(BufReader::with_capacity(256 << 10, whole)));
+        } else if magic == ZSTD || (magic.get(1..) == Some(ZSTD_SKIPPABLE) && magic[0] & 0xf0 == 0x50) {
+            let mut decoder = zstd::Decoder::new(whole)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            stream = Box::new(decoder);
+        } else {
+            return Ok(Box::new(whole));
+        }
+    }
+    Ok(stream)
+}
+
+/// Reads until `buffer` is full or the input ends; what came before a failure counts.
+pub(super) fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> (usize, io::Result<()>) {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (filled, Err(error)),
+        }
+    }
+    (filled, Ok(()))
+}
+
+/// Tells how far the file on disk was read.
+struct Counted<'a> {
+    inner: Stream<'a>,
+    progress: &'a dyn Progress,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.progress.advance(read as u64);
+        Ok(read)
+    }
+}

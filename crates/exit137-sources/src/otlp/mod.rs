@@ -1,0 +1,10 @@
+//! OpenTelemetry's OTLP: traces, metrics and logs, as JSON ([`json`]) and as protobuf ([`proto`]).
+//!
+//! Both are read in one pass straight from the bytes. Types generated from the protocol would hold everything a
+//! program ever sent; of that a verdict needs a tenth, and a day of traces must fit beside it in memory.
+
+pub(crate) mod json;
+mod keys;
+mod number;
+pub(crate) mod proto;
+pub(crate) mod sink;
