@@ -178,7 +178,7 @@ fn open(queue: &Queue<'_>, number: usize, sink: &mut Sink, buffer: &mut Buffer) 
             return queue.opened(None);
         }
     };
-    if is_json(blocks.head()) {
+    if !otlp::proto::looks_like(blocks.head()) && is_json(blocks.head()) {
         let shared = Arc::new(Shared { number, blocks: Mutex::new(blocks) });
         queue.opened(Some(Arc::clone(&shared)));
         return read_blocks(queue, &shared, sink, buffer);
