@@ -121,10 +121,13 @@ fn document_at(
     let document = &document[..length];
     match kind {
         Some(Kind::Kubernetes) => {
-            let mut known = true;
-            sink.foreign(|observations| known = kubernetes::decode_json(document, at, observations).is_ok());
-            if !known {
-                unknown.get_or_insert(at.line);
+            let mut usable = None;
+            sink.foreign(|observations| usable = kubernetes::decode_json(document, at, observations).ok());
+            match usable {
+                Some(records) => sink.count(SourceKind::Kubernetes, records),
+                None => {
+                    unknown.get_or_insert(at.line);
+                }
             }
         }
         Some(Kind::Cgroup) => match cgroup::decode(document) {

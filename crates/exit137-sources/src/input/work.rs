@@ -178,7 +178,7 @@ fn open(queue: &Queue<'_>, number: usize, sink: &mut Sink, buffer: &mut Buffer) 
             return queue.opened(None);
         }
     };
-    if is_json(blocks.head()) {
+    if !otlp::proto::looks_like(blocks.head()) && is_json(blocks.head()) {
         let shared = Arc::new(Shared { number, blocks: Mutex::new(blocks) });
         queue.opened(Some(Arc::clone(&shared)));
         return read_blocks(queue, &shared, sink, buffer);
@@ -248,9 +248,11 @@ fn read_whole(queue: &Queue<'_>, number: usize, mut blocks: Blocks<'_>, sink: &m
         let mut bytes = Vec::new();
         let read = blocks.into_stream().take(YAML_BYTES_MAX as u64).read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
+        let mut records = 0;
         sink.foreign(|observations| {
-            kubernetes::decode_yaml(&text, Location { file, line: 1 }, observations);
+            records = kubernetes::decode_yaml(&text, Location { file, line: 1 }, observations);
         });
+        sink.count(SourceKind::Kubernetes, records);
         return read.map(drop);
     }
     if otlp::proto::looks_like(blocks.head()) {
