@@ -138,16 +138,16 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
         .max(2.5 * episode.interval)
         .max(FINAL_SECONDS.min(seconds * 0.15))
         .min(seconds * BLIND_SHARE_MAX);
-    let end = episode.to - (final_seconds * SECOND as f64) as i64;
-    let body = between(points, warm, end);
-    if body.len() < POINTS_MIN / 2 {
-        return None;
-    }
     let floor_from = floor_from_right(points);
     let floor_at = |at: UnixNanos| {
         let index = points.partition_point(|(time, _)| *time < at);
         floor_from.get(index).or(floor_from.last()).copied().unwrap_or_default()
     };
+    let end = start_of_jump(episode, &floor_at, warm, final_seconds);
+    let body = between(points, warm, end);
+    if body.len() < POINTS_MIN / 2 {
+        return None;
+    }
     let (base, floor) = (floor_at(warm), floor_at(end));
     let ceiling = episode.ceiling;
     let room = (ceiling - base).max(ceiling * 0.01);
@@ -155,8 +155,8 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
     let (first, second) = (floor_at(middle) - base, floor - floor_at(middle));
     let growth = (floor - base) / ceiling;
     // What steady growth alone would have added in the final part.
-    let rate = second.max(0.0) / end.seconds_since(middle).max(0.001);
-    let trend = rate * final_seconds;
+    let rate = second.max(0.0) / end.seconds_since(middle).max(1.0);
+    let trend = rate * episode.to.seconds_since(end);
     let mut swings: Vec<f64> = body.iter().map(|(at, value)| (value - floor_at(*at)) / ceiling).collect();
     swings.sort_by(f64::total_cmp);
     let ordinary_swing = swings.get(swings.len() * 95 / 100).copied().unwrap_or_default().max(0.0);
@@ -173,6 +173,29 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
         seconds,
         points: points.len(),
     })
+}
+
+/// When the final part begins: a fixed time before the kill; or earlier, when memory rose steeply in the second
+/// half of the life, never came back, and the program held out for a while before the limit was met.
+fn start_of_jump(episode: &Episode, floor_at: &dyn Fn(UnixNanos) -> f64, warm: UnixNanos, final_seconds: f64) -> UnixNanos {
+    /// A step takes this much of the room at once.
+    const STEP_SHARE: f64 = 0.4;
+    let width = (final_seconds * SECOND as f64) as i64;
+    let last = episode.to - width;
+    let half = episode.from + episode.to.since(episode.from) / 2;
+    let room = (episode.ceiling - floor_at(warm)).max(episode.ceiling * 0.01);
+    let rise = |at: UnixNanos| floor_at(at + width).min(episode.ceiling) - floor_at(at);
+    let steepest = episode
+        .series
+        .iter()
+        .map(|(at, _)| *at)
+        .filter(|at| *at >= half && *at + width <= last)
+        .max_by(|a, b| rise(*a).total_cmp(&rise(*b)).then(b.cmp(a)));
+    let final_rise = episode.ceiling - floor_at(last);
+    match steepest {
+        Some(at) if rise(at) >= STEP_SHARE * room && rise(at) > 1.5 * final_rise => at,
+        _ => last,
+    }
 }
 
 /// For each point, the lowest value from there to the end: what was never given back.
@@ -351,7 +374,8 @@ fn others(kill: &KillScene<'_>) -> Option<f64> {
     let resident = |task: &crate::kernel::Task| task.rss_anon.unwrap_or(task.rss) as f64;
     let (mut own, mut other) = (0.0, 0.0);
     for task in tasks {
-        if task.name == main.name || task.name == "pause" {
+        let helper = kill.role == VictimRole::Child && kill.record.pids.contains(&task.pid);
+        if (task.name == main.name && !helper) || task.name == "pause" {
             own += resident(task);
         } else {
             other += resident(task);

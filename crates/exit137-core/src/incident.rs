@@ -146,8 +146,10 @@ pub fn scene_of_kill<'a>(
     let role = role_of_victim(record, memory, scene, life);
     let mut in_flight: Vec<Call> = Vec::new();
     if let Some(container) = container {
-        // A span that ended at or after the kill was running; the victim's own clock may run ahead a little.
         in_flight.extend(scene.work.in_flight(container, record.kill.at.at));
+        // The kill's time is not exact: a caller's span that ended just before it by the clocks was running too.
+        let known: std::collections::HashSet<u32> = in_flight.iter().map(|call| call.span).collect();
+        in_flight.extend(recovered.iter().filter_map(|request| request.call).filter(|call| !known.contains(&call.span)));
     }
     let mut kill = KillScene { record, container, life, memory, episode: None, role, in_flight, recovered };
     kill.episode = episode_of(&kill, scene, previous);
@@ -238,8 +240,11 @@ fn role_of_victim(
     });
     let life_age =
         life.and_then(|life| scene.cast.lives[life].started_at).map(|start| kill.at.at.seconds_since(start));
+    // Servers that fork workers fork several; a lone second process of the same name is one task's helper.
+    let siblings = tasks.iter().filter(|task| task.name == comm && Some(task.pid) != kill.victim.pid && task.pid != main.0).count();
     match (age, life_age) {
         (Some(age), Some(life)) if age < 0.05 * life && age < 30.0 => VictimRole::Child,
+        (None, _) if siblings == 0 => VictimRole::Child,
         _ => VictimRole::Worker,
     }
 }

@@ -8,7 +8,7 @@ use crate::observation::Observations;
 use crate::observation::span::{Span, SpanKind};
 use crate::time::{Moment, SECOND, UnixNanos};
 use crate::verdict::RecoveredFrom;
-use crate::work::{CallSource, Work};
+use crate::work::{Call, CallSource, Work};
 
 /// A caller notices a dead connection at once, a proxy between them a little later.
 const CALLER_NOTICES_MAX: i64 = 5 * SECOND;
@@ -27,8 +27,8 @@ const LISTED_MAX: usize = 2000;
 pub struct Recovered {
     /// Best name.
     pub operation: String,
-    /// Index into the operations, when it is a known one.
-    pub operation_index: Option<u32>,
+    /// The call it is, when its caller's span is known.
+    pub call: Option<Call>,
     /// Trace.
     pub trace_id: u128,
     /// The caller's span (the lost span's own id is not known to it), or the lost span's id for orphans.
@@ -125,7 +125,7 @@ fn from_callers(
         let span = observations.traces.spans.get(call.span as usize)?;
         Some(Recovered {
             operation: work.operations.get(call.operation as usize)?.clone(),
-            operation_index: Some(call.operation),
+            call: Some(*call),
             trace_id: span.trace_id,
             span_id: span.span_id,
             started_at: span.start,
@@ -178,7 +178,7 @@ fn orphans(
                         "unfinished request, last seen in {}",
                         observations.symbols.text(last.name)
                     ),
-                    operation_index: None,
+                    call: None,
                     trace_id,
                     span_id,
                     started_at: first.start,

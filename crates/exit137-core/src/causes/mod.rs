@@ -32,6 +32,9 @@ const TEMPER: f64 = 0.8;
 /// ln 40: one number alone never says more than 40 to 1.
 const NATS_MAX: f64 = 3.7;
 
+/// The tenth kill of a crash loop says what the third said.
+const KILLS_COUNTED_MAX: f64 = 3.0;
+
 /// From here on a finding is worth telling.
 const NATS_TELLING: f64 = 0.4;
 
@@ -168,7 +171,7 @@ fn score(cause: &dyn Examine, kills: &[&KillScene<'_>], features: &[&Features]) 
     }
     let mut findings: Vec<Finding> = merged
         .into_iter()
-        .map(|(finding, total)| Finding { nats: finding.nats / total * total.max(1.0).sqrt(), ..finding })
+        .map(|(finding, total)| Finding { nats: finding.nats / total * total.clamp(1.0, KILLS_COUNTED_MAX).sqrt(), ..finding })
         .collect();
     findings.sort_by(|a, b| b.nats.abs().total_cmp(&a.nats.abs()).then_with(|| a.name.cmp(b.name)));
     let nats = TEMPER * findings.iter().map(|finding| finding.nats).sum::<f64>();

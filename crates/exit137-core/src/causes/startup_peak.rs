@@ -48,7 +48,7 @@ impl Examine for StartupPeak {
         if let Some(seconds) = features.life_seconds {
             // A share of the time that a start may take.
             let share = seconds / (seconds + START_SECONDS);
-            findings.push(expects("life", share, (0.8, 4.0), format!("the life lasted {seconds:.0} s")));
+            findings.push(expects("life", share, (0.9, 2.2), format!("the life lasted {seconds:.0} s")));
         }
         match features.ready {
             Some(true) if features.served.is_none() => {

@@ -13,7 +13,8 @@ use crate::verdict::Cause;
 
 pub(super) struct TmpfsOrPageCache;
 
-const FILES: (f64, f64) = (3.0, 2.0);
+/// The more of the limit, the surer.
+const FILES: (f64, f64) = (2.5, 1.0);
 
 impl Examine for TmpfsOrPageCache {
     fn cause(&self) -> Cause {

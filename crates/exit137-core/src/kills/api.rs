@@ -93,7 +93,14 @@ fn settle_claim<'a>(
             let slack = end.uncertainty + record.kill.at.uncertainty + SAME_NODE_SLACK;
             lag >= -slack && lag <= END_AFTER_KILL_MAX + slack
         });
-        if fits {
+        // What the container survived before does not end it now.
+        let survived_before = accounts.kills.iter().any(|earlier| {
+            earlier.life == Some(life)
+                && earlier.kill.victim.comm.is_some()
+                && earlier.kill.victim.comm == record.kill.victim.comm
+                && record.kill.at.at.since(earlier.kill.at.at) > END_AFTER_KILL_MAX
+        });
+        if fits && !survived_before {
             at_end = Some(index);
         }
     }

@@ -62,6 +62,7 @@ pub fn account<'a>(observations: &'a Observations, cast: &mut Cast<'a>, clock: &
     for record in &mut accounts.kills {
         complete(record, cast);
     }
+    settle_survival(&mut accounts.kills);
     accounts.kills.sort_by(|a, b| {
         (a.kill.at.at, a.life, a.kill.victim.pid).cmp(&(b.kill.at.at, b.life, b.kill.victim.pid))
     });
@@ -102,6 +103,37 @@ fn survived(at: &Moment, life: &crate::identity::Life<'_>) -> Option<bool> {
         return Some(true);
     }
     life.termination.map(|_| false)
+}
+
+/// A container in which another process is killed later has lived on until then; and one that lived on when this
+/// program was killed before did not end by the last such kill either, unless the API says so.
+fn settle_survival(kills: &mut [KillRecord<'_>]) {
+    let mut by_life: std::collections::BTreeMap<LifeIndex, Vec<usize>> = std::collections::BTreeMap::new();
+    for (index, record) in kills.iter().enumerate() {
+        if let Some(life) = record.life {
+            by_life.entry(life).or_default().push(index);
+        }
+    }
+    for mut of_life in by_life.into_values() {
+        of_life.sort_by_key(|&index| kills[index].kill.at.at);
+        let Some((&last, before)) = of_life.split_last() else { continue };
+        for &index in before {
+            // Processes of one container that die within moments of each other may die with it.
+            let apart = kills[last].kill.at.at.since(kills[index].kill.at.at) > SECOND;
+            if apart {
+                kills[index].kill.container_survived = Some(true);
+                if kills[index].kill.victim.main_process == Some(true) && kills[index].report.is_none() {
+                    kills[index].kill.victim.main_process = None;
+                }
+            }
+        }
+        let told = kills[last].kill.seen_by.contains(&Witness::Kubernetes);
+        let comm = kills[last].kill.victim.comm.clone();
+        let survived_before = before.iter().any(|&index| kills[index].kill.victim.comm == comm && comm.is_some());
+        if !told && survived_before {
+            kills[last].kill.container_survived = Some(true);
+        }
+    }
 }
 
 /// A record with nothing but a time.
