@@ -103,7 +103,7 @@ fn stated(kill: &KillScene<'_>) -> crate::verdict::Kill {
     stated.victim.main_process = match kill.role {
         VictimRole::Main | VictimRole::Worker => Some(true),
         VictimRole::Child => Some(false),
-        VictimRole::Unclear => stated.victim.main_process,
+        VictimRole::Twin | VictimRole::Unclear => stated.victim.main_process,
     };
     stated
 }

@@ -112,7 +112,7 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
         child_killed: match kill.role {
             VictimRole::Child => Some(true),
             VictimRole::Main | VictimRole::Worker => Some(false),
-            VictimRole::Unclear => None,
+            VictimRole::Twin | VictimRole::Unclear => None,
         },
         node: record.limit_hit.map(|hit| matches!(hit, LimitHit::Node | LimitHit::Ancestor)),
         served: served(kill, scene, calls, started),
@@ -177,7 +177,12 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
 
 /// When the final part begins: a fixed time before the kill; or earlier, when memory rose steeply in the second
 /// half of the life, never came back, and the program held out for a while before the limit was met.
-fn start_of_jump(episode: &Episode, floor_at: &dyn Fn(UnixNanos) -> f64, warm: UnixNanos, final_seconds: f64) -> UnixNanos {
+fn start_of_jump(
+    episode: &Episode,
+    floor_at: &dyn Fn(UnixNanos) -> f64,
+    warm: UnixNanos,
+    final_seconds: f64,
+) -> UnixNanos {
     /// A step takes this much of the room at once.
     const STEP_SHARE: f64 = 0.4;
     let width = (final_seconds * SECOND as f64) as i64;
@@ -366,22 +371,21 @@ fn files(kill: &KillScene<'_>, limit: f64) -> Option<f64> {
 
 /// Memory of processes that are not what serves, as a share of all processes' memory at the kill.
 fn others(kill: &KillScene<'_>) -> Option<f64> {
-    let tasks = &kill.record.report?.tasks;
-    let main = tasks
-        .iter()
-        .filter(|task| task.name != "pause" && task.oom_score_adj > -998)
-        .min_by_key(|task| task.tgid)?;
+    if kill.role == VictimRole::Twin {
+        return None;
+    }
+    let (_, main) = kill.main.as_ref()?;
     let resident = |task: &crate::kernel::Task| task.rss_anon.unwrap_or(task.rss) as f64;
     let (mut own, mut other) = (0.0, 0.0);
-    for task in tasks {
+    for task in &kill.record.report?.tasks {
         let helper = kill.role == VictimRole::Child && kill.record.pids.contains(&task.pid);
-        if (task.name == main.name && !helper) || task.name == "pause" {
+        if (task.name == *main && !helper) || task.name == "pause" {
             own += resident(task);
         } else {
             other += resident(task);
         }
     }
-    Some(other / (own + other).max(1.0))
+    (own + other > 0.0).then(|| other / (own + other))
 }
 
 fn served(

@@ -58,6 +58,8 @@ pub enum VictimRole {
     Worker,
     /// Something that the program started for a while.
     Child,
+    /// A lone second process with the name of the first: a server's only worker, or a helper.
+    Twin,
     /// Not known.
     Unclear,
 }
@@ -76,6 +78,8 @@ pub struct KillScene<'a> {
     pub episode: Option<Episode>,
     /// Who was killed.
     pub role: VictimRole,
+    /// PID and `comm` of the container's first process.
+    pub main: Option<(u32, String)>,
     /// Calls running at the kill, recovered ones included.
     pub in_flight: Vec<Call>,
     /// Requests that the kill swallowed.
@@ -143,15 +147,21 @@ pub fn scene_of_kill<'a>(
     let container = life.map(|life| scene.cast.lives[life].container);
     static EMPTY: LifeMemory = LifeMemory::EMPTY;
     let memory = life.map_or(&EMPTY, |life| scene.memory.life(life));
-    let role = role_of_victim(record, memory, scene, life);
+    let tasks = record.report.map_or(&[][..], |report| &report.tasks);
+    let alive = record.kill.victim.pid.filter(|_| record.kill.container_survived == Some(true));
+    let main = main_process(tasks, memory, alive);
+    let role = role_of_victim(record, memory, scene, life, main.as_ref());
     let mut in_flight: Vec<Call> = Vec::new();
     if let Some(container) = container {
         in_flight.extend(scene.work.in_flight(container, record.kill.at.at));
         // The kill's time is not exact: a caller's span that ended just before it by the clocks was running too.
         let known: std::collections::HashSet<u32> = in_flight.iter().map(|call| call.span).collect();
-        in_flight.extend(recovered.iter().filter_map(|request| request.call).filter(|call| !known.contains(&call.span)));
+        in_flight.extend(
+            recovered.iter().filter_map(|request| request.call).filter(|call| !known.contains(&call.span)),
+        );
     }
-    let mut kill = KillScene { record, container, life, memory, episode: None, role, in_flight, recovered };
+    let mut kill =
+        KillScene { record, container, life, memory, episode: None, role, main, in_flight, recovered };
     kill.episode = episode_of(&kill, scene, previous);
     kill
 }
@@ -211,6 +221,7 @@ fn role_of_victim(
     memory: &LifeMemory,
     scene: &Scene<'_>,
     life: Option<LifeIndex>,
+    main: Option<&(u32, String)>,
 ) -> VictimRole {
     let kill = &record.kill;
     if record.report.is_some_and(|report| report.group_kill.is_some()) {
@@ -224,7 +235,7 @@ fn role_of_victim(
         return if kill.container_survived == Some(true) { VictimRole::Child } else { VictimRole::Unclear };
     };
     let tasks = record.report.map_or(&[][..], |report| &report.tasks);
-    let Some(main) = main_process(tasks, memory, kill.victim.pid) else {
+    let Some(main) = main else {
         return if kill.container_survived == Some(true) { VictimRole::Child } else { VictimRole::Unclear };
     };
     if Some(main.0) == kill.victim.pid {
@@ -240,30 +251,33 @@ fn role_of_victim(
     });
     let life_age =
         life.and_then(|life| scene.cast.lives[life].started_at).map(|start| kill.at.at.seconds_since(start));
-    // Servers that fork workers fork several; a lone second process of the same name is one task's helper.
-    let siblings = tasks.iter().filter(|task| task.name == comm && Some(task.pid) != kill.victim.pid && task.pid != main.0).count();
+    // Servers that fork workers mostly fork several.
+    let siblings = tasks
+        .iter()
+        .filter(|task| task.name == comm && Some(task.pid) != kill.victim.pid && task.pid != main.0)
+        .count();
     match (age, life_age) {
         (Some(age), Some(life)) if age < 0.05 * life && age < 30.0 => VictimRole::Child,
-        (None, _) if siblings == 0 => VictimRole::Child,
+        (None, _) if siblings == 0 => VictimRole::Twin,
         _ => VictimRole::Worker,
     }
 }
 
 /// The container's first process: the oldest one sampled, else the lowest PID of the task table that is not the
-/// pod's pause process.
-fn main_process(tasks: &[Task], memory: &LifeMemory, victim: Option<u32>) -> Option<(u32, String)> {
+/// pod's pause process. PIDs start over from time to time, but a process whose death the container survived
+/// (`not`) was never its first.
+fn main_process(tasks: &[Task], memory: &LifeMemory, not: Option<u32>) -> Option<(u32, String)> {
     let sampled = memory
         .processes
         .iter()
-        .filter(|process| !process.comm.is_empty())
+        .filter(|process| !process.comm.is_empty() && Some(process.pid) != not)
         .min_by_key(|process| (process.rss.first().map(|(at, _)| *at), process.pid));
     if let Some(process) = sampled {
         return Some((process.pid, process.comm.clone()));
     }
     let first = tasks
         .iter()
-        .filter(|task| task.name != "pause" && task.oom_score_adj > -998)
+        .filter(|task| task.name != "pause" && task.oom_score_adj > -998 && Some(task.pid) != not)
         .min_by_key(|task| task.tgid)?;
-    let lone = tasks.len() <= 1 && victim == Some(first.pid);
-    Some((first.pid, first.name.clone())).filter(|_| !lone || victim.is_some())
+    Some((first.pid, first.name.clone()))
 }

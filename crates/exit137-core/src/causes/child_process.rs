@@ -41,6 +41,14 @@ impl Examine for ChildProcess {
                 0.9,
                 format!("the kernel killed {comm}, the program itself"),
             )),
+            None if kill.role == crate::incident::VictimRole::Twin => findings.push(odds(
+                "victim",
+                0.6,
+                0.2,
+                format!(
+                    "the kernel killed a second process {comm}: a helper, or the only worker of a server"
+                ),
+            )),
             None => {}
         }
         if let Some(share) = features.others {

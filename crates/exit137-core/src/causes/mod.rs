@@ -99,7 +99,7 @@ const PRIOR_UNKNOWN: f64 = 0.06;
 pub fn beta_nats(x: f64, a: f64, b: f64) -> f64 {
     let x = x.clamp(0.01, 0.99);
     let norm = ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b);
-    ((a - 1.0) * x.ln() + (b - 1.0) * (1.0 - x).ln() + norm).clamp(-NATS_MAX, NATS_MAX)
+    (a - 1.0) * x.ln() + (b - 1.0) * (1.0 - x).ln() + norm
 }
 
 /// Lanczos approximation (g = 7, 9 terms), relative error below 1e-10 for x > 0.5.
@@ -171,7 +171,10 @@ fn score(cause: &dyn Examine, kills: &[&KillScene<'_>], features: &[&Features]) 
     }
     let mut findings: Vec<Finding> = merged
         .into_iter()
-        .map(|(finding, total)| Finding { nats: finding.nats / total * total.clamp(1.0, KILLS_COUNTED_MAX).sqrt(), ..finding })
+        .map(|(finding, total)| Finding {
+            nats: finding.nats / total * total.clamp(1.0, KILLS_COUNTED_MAX).sqrt(),
+            ..finding
+        })
         .collect();
     findings.sort_by(|a, b| b.nats.abs().total_cmp(&a.nats.abs()).then_with(|| a.name.cmp(b.name)));
     let nats = TEMPER * findings.iter().map(|finding| finding.nats).sum::<f64>();
@@ -251,14 +254,14 @@ fn opinion(
     Opinion { cause: cause.cause(), answer, probability: Probability(probability), summary, evidence }
 }
 
-/// The cause to name: the leader, unless too little speaks for it.
+/// The cause to name: the leader, unless too little speaks for it. `Unknown` comes with its own probability.
 pub fn leader(opinions: &[Opinion]) -> (Cause, Probability) {
+    let unknown = opinions.iter().find(|opinion| opinion.cause == Cause::Unknown);
     match opinions.first() {
         Some(first) if first.probability.0 >= NAMED_MIN && first.answer == Answer::Supported => {
             (first.cause, first.probability)
         }
-        Some(first) => (Cause::Unknown, Probability((1.0 - first.probability.0).max(0.0))),
-        None => (Cause::Unknown, Probability(1.0)),
+        _ => (Cause::Unknown, unknown.map_or(Probability(1.0), |opinion| opinion.probability)),
     }
 }
 

@@ -129,7 +129,8 @@ fn settle_survival(kills: &mut [KillRecord<'_>]) {
         }
         let told = kills[last].kill.seen_by.contains(&Witness::Kubernetes);
         let comm = kills[last].kill.victim.comm.clone();
-        let survived_before = before.iter().any(|&index| kills[index].kill.victim.comm == comm && comm.is_some());
+        let survived_before =
+            before.iter().any(|&index| kills[index].kill.victim.comm == comm && comm.is_some());
         if !told && survived_before {
             kills[last].kill.container_survived = Some(true);
         }
