@@ -26,10 +26,6 @@ pub struct Scene<'a> {
 /// life, to the kill.
 #[derive(Debug, Clone)]
 pub struct Episode {
-    /// Which memory `series` shows; of one process when the container outlives its workers.
-    pub kind: MemoryKind,
-    /// Whether `series` is the victim's own.
-    pub of_process: bool,
     /// Begin.
     pub from: UnixNanos,
     /// The kill.
@@ -193,7 +189,7 @@ fn episode_of(kill: &KillScene<'_>, scene: &Scene<'_>, previous: Option<UnixNano
     let last = points.last()?.1;
     let ceiling = ceiling_of(kill, kind, of_process).unwrap_or(last).max(last);
     let interval = crate::memory::interval_seconds(&points).unwrap_or(to.seconds_since(from));
-    Some(Episode { kind, of_process, from, to, series: points, ceiling, interval })
+    Some(Episode { from, to, series: points, ceiling, interval })
 }
 
 /// What a series of this kind would have read at the moment of the kill.

@@ -9,6 +9,7 @@ use crate::identity::LifeIndex;
 use crate::incident::Scene;
 use crate::kills::KillRecord;
 use crate::memory::Series;
+use crate::operations::operations_of_leak;
 use crate::time::{SECOND, UnixNanos};
 use crate::timeline::timeline_of;
 use crate::verdict::{Interval, LeakVerdict, Probability};
@@ -118,7 +119,7 @@ fn leak_of(scene: &Scene<'_>, life: LifeIndex) -> Option<LeakVerdict> {
             high: per_hour(rise.slope + 1.3 * rise.error),
         },
         time_to_limit_seconds: time_to_limit,
-        operations: Vec::new(),
+        operations: operations_of_leak(scene, entry.container),
         headline,
         timeline: timeline_of(scene, &[entry.container], end),
     })

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::incident::Incident;
-use crate::work::{Call, CallSource};
+use crate::incident::{Incident, Scene};
+use crate::observation::span::SpanKind;
 
 /// Values seen less often than this outside of the kills count as this often.
 const SEEN_MIN: f64 = 0.5;
@@ -23,7 +23,7 @@ pub(super) fn at_kills(incident: &Incident<'_>, operation: u32) -> BTreeMap<Stri
         let oldest =
             kill.in_flight.iter().filter(|call| call.operation == operation).min_by_key(|call| call.start);
         if let Some(call) = oldest {
-            culprits.push(values_of(incident, call));
+            culprits.push(values_of(incident.scene, call.span));
             seen.insert(call.span);
         }
     }
@@ -31,14 +31,9 @@ pub(super) fn at_kills(incident: &Incident<'_>, operation: u32) -> BTreeMap<Stri
         let calls = incident.scene.work.calls_of(container).iter();
         let rest =
             calls.filter(|call| call.operation == operation && !call.failed && !seen.contains(&call.span));
-        others.extend(rest.map(|call| values_of(incident, call)));
+        others.extend(rest.map(|call| values_of(incident.scene, call.span)));
     }
     best(&culprits, &others)
-}
-
-/// The value that explains the growth better than the operation alone.
-pub(super) fn of_growth(incident: &Incident<'_>, operation: u32) -> BTreeMap<String, String> {
-    super::growth::best_value(incident, operation)
 }
 
 fn best(
@@ -79,17 +74,19 @@ fn distinct(key: &str, culprits: &[HashMap<String, String>], others: &[HashMap<S
     values.len()
 }
 
-/// What tells this call from others of its operation: its own attributes that are not of the protocol, the query
-/// parameters of its or its caller's URL.
-pub(super) fn values_of(incident: &Incident<'_>, call: &Call) -> HashMap<String, String> {
-    let observations = incident.scene.observations;
+/// What tells the call of this span from others of its operation: its own attributes that are not of the
+/// protocol, the query parameters of its or its caller's URL.
+pub(super) fn values_of(scene: &Scene<'_>, span: u32) -> HashMap<String, String> {
+    let observations = scene.observations;
     let mut values = HashMap::new();
-    let Some(span) = observations.traces.spans.get(call.span as usize) else { return values };
+    let Some(span) = observations.traces.spans.get(span as usize) else { return values };
+    // A caller's attributes are its own affair; its URL is the callee's.
+    let caller = matches!(span.kind, SpanKind::Client | SpanKind::Producer);
     for (key, value) in observations.traces.attributes(span) {
         let (key, value) = (observations.symbols.text(*key), observations.symbols.text(*value));
         match key {
             "url.full" | "http.url" | "url.query" | "http.target" => add_query(&mut values, key, value),
-            _ if is_protocol(key) || call.source == CallSource::Caller => {}
+            _ if is_protocol(key) || caller => {}
             _ => {
                 values.insert(key.to_owned(), value.to_owned());
             }

@@ -3,16 +3,22 @@
 //! running at the kills, weighted by how rare that is.
 
 mod attributes;
+mod floor;
 mod growth;
 mod presence;
 mod regression;
+mod tally;
 mod versions;
 
 use std::collections::BTreeMap;
 
+use floor::Question;
+
 use crate::features::Features;
+use crate::identity::ContainerIndex;
+use crate::incident::Scene;
 use crate::incident::{Incident, VictimRole};
-use crate::verdict::{Cause, IntroducedBy, OperationClaim, Probability};
+use crate::verdict::{Cause, Interval, IntroducedBy, MemoryKind, OperationClaim, Probability};
 
 /// Reserved name: memory grows with time, whatever is asked of the service.
 pub(crate) const BACKGROUND: &str = "background";
@@ -55,7 +61,8 @@ pub(crate) struct Suspect {
 /// Ranks the operations of an incident with this cause.
 pub fn operations_of(incident: &Incident<'_>, features: &[Features], cause: Cause) -> Operations {
     let suspects = match cause {
-        Cause::Leak => growth::suspects(incident),
+        Cause::Leak => growth::suspects(&question_of(incident, None)),
+        Cause::TmpfsOrPageCache => growth::suspects(&question_of(incident, Some(MemoryKind::Shmem))),
         Cause::OperationSpike => presence::suspects_of_spike(incident),
         Cause::ChildProcess if incident.latest().role == VictimRole::Child => {
             presence::suspects_of_spike(incident)
@@ -86,8 +93,9 @@ fn claim(incident: &Incident<'_>, cause: Cause, suspect: Suspect, service: Optio
         (Cause::OperationSpike | Cause::ChildProcess, Some(operation)) => {
             attributes::at_kills(incident, operation)
         }
-        (Cause::Leak, Some(operation)) if suspect.probability >= 0.5 => {
-            attributes::of_growth(incident, operation)
+        (Cause::Leak | Cause::TmpfsOrPageCache, _) if suspect.probability >= 0.5 => {
+            let kind = (cause == Cause::TmpfsOrPageCache).then_some(MemoryKind::Shmem);
+            growth::best_value(&question_of(incident, kind), &suspect.names[0])
         }
         _ => BTreeMap::new(),
     };
@@ -107,9 +115,40 @@ fn claim(incident: &Incident<'_>, cause: Cause, suspect: Suspect, service: Optio
     }
 }
 
+fn question_of<'a>(incident: &Incident<'a>, kind: Option<MemoryKind>) -> Question<'a> {
+    let cuts = incident.kills.iter().filter_map(|kill| Some((kill.life?, kill.at()))).collect();
+    Question { scene: incident.scene, containers: incident.containers(), cuts, kind }
+}
+
+/// Who is behind the growth of a container that was not killed.
+pub fn operations_of_leak(scene: &Scene<'_>, container: ContainerIndex) -> Vec<OperationClaim> {
+    let question = Question { scene, containers: vec![container], cuts: Vec::new(), kind: None };
+    let service = service_of_container(scene, container);
+    let suspects = growth::suspects(&question).into_iter();
+    suspects
+        .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
+        .take(CLAIMS_MAX)
+        .map(|suspect| OperationClaim {
+            attributes: match suspect.probability {
+                p if p >= 0.5 => growth::best_value(&question, &suspect.names[0]),
+                _ => BTreeMap::new(),
+            },
+            in_flight_at_kill: 0,
+            bytes_per_execution: suspect.bytes.map(|(low, mid, high)| Interval { low, mid, high }),
+            share_of_growth: suspect.share,
+            probability: Probability(suspect.probability.clamp(0.0, 1.0)),
+            summary: suspect.summary,
+            names: suspect.names,
+            service: service.clone(),
+        })
+        .collect()
+}
+
 fn service_of(incident: &Incident<'_>) -> Option<String> {
-    let container = incident.latest().container?;
-    let resources = &incident.scene.cast.containers[container].resources;
-    let name = |resource| incident.scene.observations.resource_attribute(resource, "service.name");
-    resources.iter().find_map(|resource| name(*resource)).map(str::to_owned)
+    service_of_container(incident.scene, incident.latest().container?)
+}
+
+fn service_of_container(scene: &Scene<'_>, container: ContainerIndex) -> Option<String> {
+    let name = |resource| scene.observations.resource_attribute(resource, "service.name");
+    scene.cast.containers[container].resources.iter().find_map(|resource| name(*resource)).map(str::to_owned)
 }

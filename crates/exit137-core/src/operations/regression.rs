@@ -41,16 +41,26 @@ pub(super) fn fit_each(stretches: &[Stretch], noise_floor: f64) -> Vec<Fit> {
     best
 }
 
-/// Fits every explanation beside `first`, which keeps its place in the model; both slopes must be positive.
-pub(super) fn fit_beside(stretches: &[Stretch], first: usize, noise_floor: f64) -> Vec<Fit> {
+/// Two explanations together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PairFit {
+    /// Of the explanation that was there first, with the other beside it.
+    pub beside: Fit,
+    /// Of the other.
+    pub fit: Fit,
+}
+
+/// Fits every explanation together with `first`, for both slopes at once.
+pub(super) fn fit_beside(stretches: &[Stretch], first: usize, noise_floor: f64) -> Vec<PairFit> {
     let count = stretches.first().map_or(0, |stretch| stretch.explanations.len());
-    let mut best: Vec<Fit> = vec![Fit { log_likelihood: f64::NEG_INFINITY, ..Fit::default() }; count + 1];
+    let none = Fit { log_likelihood: f64::NEG_INFINITY, ..Fit::default() };
+    let mut best: Vec<PairFit> = vec![PairFit { beside: none, fit: none }; count];
     for rho in RHO {
         let products = Products::of(stretches, rho, count, Some(first));
-        for (hypothesis, best) in best.iter_mut().enumerate().filter(|(hypothesis, _)| *hypothesis != first) {
-            let fit = products.fit(hypothesis, noise_floor);
-            if fit.log_likelihood > best.log_likelihood {
-                *best = fit;
+        for (other, best) in best.iter_mut().enumerate().filter(|(other, _)| *other != first) {
+            let pair = products.fit_pair(other, noise_floor);
+            if pair.fit.log_likelihood > best.fit.log_likelihood {
+                *best = pair;
             }
         }
     }
@@ -63,6 +73,8 @@ struct Products {
     yy: f64,
     xx: Vec<f64>,
     xy: Vec<f64>,
+    /// Of the explanation that stays in the model: its square, its product with the levels and with each other one.
+    kept: Option<(f64, f64, Vec<f64>)>,
     /// ln of the Jacobian of the transformation.
     jacobian: f64,
 }
@@ -80,19 +92,36 @@ impl Products {
             }
             lives += 1.0;
         }
-        if let Some(first) = beside {
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let kept = beside.map(|first| {
             let kept = columns[first].clone();
+            let products = (
+                dot(&kept, &kept),
+                dot(&kept, &levels),
+                columns.iter().map(|column| dot(&kept, column)).collect(),
+            );
             levels = without(&levels, &kept);
             columns = columns.iter().map(|column| without(column, &kept)).collect();
-        }
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            products
+        });
         Self {
             n: levels.len() as f64,
             yy: dot(&levels, &levels),
             xx: columns.iter().map(|column| dot(column, column)).collect(),
             xy: columns.iter().map(|column| dot(column, &levels)).collect(),
+            kept,
             jacobian: lives * 0.5 * (1.0 - rho * rho).ln(),
         }
+    }
+
+    /// The fit of one explanation beside the kept one.
+    fn fit_pair(&self, other: usize, noise_floor: f64) -> PairFit {
+        let fit = self.fit(other, noise_floor);
+        let Some((square, with_levels, with_others)) = &self.kept else {
+            return PairFit { beside: Fit::default(), fit };
+        };
+        let slope = (with_levels - fit.slope * with_others[other]) / square.max(1e-9);
+        PairFit { beside: Fit { slope, error: fit.error, ..fit }, fit }
     }
 
     /// The fit of one explanation; past the last one, of nothing.
