@@ -27,7 +27,7 @@ pub fn advise(
         Cause::ConcurrencySurge => surge(features, shape, limit, operations),
         Cause::UndersizedLimit => undersized(shape, limit),
         Cause::StartupPeak => startup(limit),
-        Cause::TmpfsOrPageCache => files(incident, features, limit),
+        Cause::TmpfsOrPageCache => files(incident),
         Cause::ChildProcess => child(incident, limit),
         Cause::NodePressure => plain(
             Action::ResizeNode,
@@ -171,10 +171,9 @@ fn startup(limit: Option<f64>) -> Advice {
     with_limit(Action::RaiseLimit, summary, Some(advised))
 }
 
-fn files(incident: &Incident<'_>, features: &[Features], limit: Option<f64>) -> Advice {
-    let share = features.iter().rev().find_map(|f| f.files).unwrap_or_default();
-    let held =
-        limit.map(|limit| format!(" ({} at the kill)", Bytes((share * limit) as u64))).unwrap_or_default();
+fn files(incident: &Incident<'_>) -> Advice {
+    let held = incident.latest().stat("shmem", "shmem");
+    let held = held.map(|bytes| format!(" ({} at the kill)", Bytes(bytes as u64))).unwrap_or_default();
     let pod = incident
         .latest()
         .container

@@ -78,7 +78,7 @@ fn offset_of(log: &KernelLog, observations: &Observations, cast: &mut Cast<'_>) 
             Some(boot) => {
                 let mut pairs = boot.pairs.clone();
                 pairs.sort_unstable();
-                Offset::Pairs(pairs, boot.uncertainty)
+                refine(log, cast, pairs, boot.uncertainty)
             }
             None => estimate(log, cast, "has no boot time; it was placed"),
         },
@@ -108,6 +108,40 @@ fn boot_time_for<'b>(log: &KernelLog, boot_times: &'b [BootTime]) -> Option<&'b 
         [only] => Some(only),
         _ => None,
     })
+}
+
+/// Narrows a coarse boot time: a container ends at most half a second after its last kill, and its end is known to
+/// the second. Many such ends leave little room.
+fn refine(log: &KernelLog, cast: &Cast<'_>, mut pairs: Vec<(i64, UnixNanos)>, uncertainty: i64) -> Offset {
+    if uncertainty < SECOND / 4 {
+        return Offset::Pairs(pairs, uncertainty);
+    }
+    let (mut low, mut high) = (-uncertainty, uncertainty);
+    for report in &log.reports {
+        let id = report.task_memcg.as_deref().and_then(|path| container_of(path).container_id);
+        let life = id.and_then(|id| cast.life_by_id(&id)).map(|life| &cast.lives[life]);
+        let Some(end) = life
+            .filter(|life| life.termination.is_some_and(|t| t.exit_code == 137))
+            .and_then(|life| life.ended_at)
+        else {
+            continue;
+        };
+        let Some(KernelTime::SinceBoot(since)) = report.victims.last().map(|victim| victim.at) else {
+            continue;
+        };
+        let kill = interpolate(&pairs, since);
+        let (earliest, latest) = (end.at - end.uncertainty - END_AFTER_KILL, end.at + end.uncertainty);
+        let (below, above) = (earliest.since(kill), latest.since(kill));
+        // A kill that did not end its container says nothing here.
+        if above > low && below < high {
+            (low, high) = (low.max(below), high.min(above));
+        }
+    }
+    let middle = low + (high - low) / 2;
+    for (_, wall) in &mut pairs {
+        *wall = *wall + middle;
+    }
+    Offset::Pairs(pairs, (high - low) / 2)
 }
 
 /// Places a log by containers whose end was told by someone with a wall clock: the median of what they say.

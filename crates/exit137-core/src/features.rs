@@ -3,6 +3,8 @@
 
 use crate::incident::{Episode, KillScene, Scene, VictimRole};
 use crate::memory::between;
+use crate::operations::floor::lowest;
+use crate::operations::regression::{Stretch, fit_each};
 use crate::time::{SECOND, UnixNanos};
 use crate::verdict::LimitHit;
 use crate::work::Call;
@@ -35,11 +37,14 @@ pub struct Shape {
     /// Part of `ceiling − base` that came in the final part, beyond the trend and beyond what the memory
     /// ordinarily swings: 0 (none) to 1 (all).
     pub jump: f64,
-    /// `floor / ceiling`.
+    /// `floor` as a share of the limit.
     pub height: f64,
     /// Part of the growth before the final part that came in its second half, by work done where calls are
     /// known, else by time: 0.5 for steady growth, near 0 for a cache that has filled. Absent without growth.
     pub late_growth: Option<f64>,
+    /// How much better steady growth with the work (positive) or filling up (negative) fits the floor before the
+    /// final part, in nats, tempered. Absent without growth.
+    pub steady: Option<f64>,
     /// Growth before the final part, as a share of the ceiling.
     pub growth: f64,
     /// How far above its floor the memory ordinarily went (95th percentile), as a share of the ceiling.
@@ -79,7 +84,8 @@ pub struct Features {
     pub shape: Option<Shape>,
     /// Calls.
     pub load: Option<Load>,
-    /// File pages that could not be dropped (shmem, dirty, under writeback) as a share of the limit.
+    /// File pages that could not be dropped (shmem, dirty, under writeback) as a share of the room between the
+    /// program's own base and the limit.
     pub files: Option<f64>,
     /// Share of processes other than the main one and its workers in the processes' memory.
     pub others: Option<f64>,
@@ -104,10 +110,12 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
     let calls = kill.container.map_or(&[][..], |container| scene.work.calls_of(container));
     let life = kill.life.map(|life| &scene.cast.lives[life]);
     let started = life.and_then(|life| life.started_at);
+    let shape = kill.episode.as_ref().and_then(|episode| shape(episode, calls));
+    let base = shape.as_ref().filter(|_| kill.role != VictimRole::Worker).map_or(0.0, |shape| shape.base);
     Features {
-        shape: kill.episode.as_ref().and_then(|episode| shape(episode, calls)),
         load: load(kill, scene, calls),
-        files: limit.and_then(|limit| files(kill, limit)),
+        files: limit.and_then(|limit| files(kill, (limit - base).max(limit * 0.1))),
+        shape,
         others: others(kill),
         child_killed: match kill.role {
             VictimRole::Child => Some(true),
@@ -117,7 +125,10 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
         node: record.limit_hit.map(|hit| matches!(hit, LimitHit::Node | LimitHit::Ancestor)),
         served: served(kill, scene, calls, started),
         running: kill.in_flight.len(),
-        life_seconds: started.map(|start| kill.at().seconds_since(start)),
+        life_seconds: match (kill.role, &kill.episode) {
+            (VictimRole::Worker, Some(episode)) => Some(episode.seconds()),
+            _ => started.map(|start| kill.at().seconds_since(start)),
+        },
         ready: ready(kill, scene),
     }
 }
@@ -165,14 +176,50 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
         floor,
         ceiling,
         jump: ((ceiling * (1.0 - ordinary_swing) - floor - trend) / room).clamp(0.0, 1.0),
-        height: (floor / ceiling).clamp(0.0, 1.0),
+        height: (floor / ceiling.max(episode.limit.unwrap_or(0.0))).clamp(0.0, 1.0),
         late_growth: (growth >= GROWTH_SHARE_MIN)
             .then(|| (second / (first + second).max(1.0)).clamp(0.0, 1.0)),
+        steady: (growth >= GROWTH_SHARE_MIN).then(|| steady_or_filling(body, calls, warm)).flatten(),
         growth,
         ordinary_swing,
         seconds,
         points: points.len(),
     })
+}
+
+/// Compares growth in step with the work done against the fill of something bounded, `1 − exp(−work / k)`: what a
+/// cache of limited size does (each request adds what is not there yet).
+fn steady_or_filling(body: &[(UnixNanos, f64)], calls: &[Call], from: UnixNanos) -> Option<f64> {
+    /// Shares of the work within which it fills.
+    const FILLS: [f64; 4] = [0.12, 0.25, 0.5, 1.0];
+    /// Neighbouring levels are not independent.
+    const TEMPER: f64 = 0.5;
+    /// The best of several is not that good.
+    const CHOICE_NATS: f64 = 1.0;
+    let levels = lowest(body);
+    if levels.len() < 10 {
+        return None;
+    }
+    let mut ends: Vec<UnixNanos> =
+        calls.iter().filter(|call| !call.failed && call.end >= from).map(|call| call.end).collect();
+    ends.sort_unstable();
+    let last = levels.last()?.0;
+    let counted = ends.partition_point(|end| *end <= last);
+    let work: Vec<f64> = levels
+        .iter()
+        .map(|(at, _)| match counted {
+            40.. => ends.partition_point(|end| end <= at) as f64 / counted as f64,
+            _ => at.seconds_since(from) / last.seconds_since(from).max(0.001),
+        })
+        .collect();
+    let mut explanations = vec![work.clone()];
+    explanations
+        .extend(FILLS.iter().map(|fill| work.iter().map(|work| 1.0 - (-work / fill).exp()).collect()));
+    let stretch = Stretch { level: levels.iter().map(|(_, level)| *level).collect(), explanations };
+    let fits = fit_each(&[stretch], 300_000.0);
+    let filling =
+        fits[1..=FILLS.len()].iter().map(|fit| fit.log_likelihood).fold(f64::NEG_INFINITY, f64::max);
+    Some(TEMPER * (fits[0].log_likelihood - filling + CHOICE_NATS))
 }
 
 /// When the final part begins: a fixed time before the kill; or earlier, when memory rose steeply in the second
@@ -352,11 +399,11 @@ fn unusual(call: &Call, calls: &[Call], at: UnixNanos, from: UnixNanos) -> f64 {
     1.0 - covered as f64 / at.since(from).max(1) as f64
 }
 
-fn files(kill: &KillScene<'_>, limit: f64) -> Option<f64> {
+fn files(kill: &KillScene<'_>, room: f64) -> Option<f64> {
     let parts = [("shmem", "shmem"), ("file_dirty", "dirty"), ("file_writeback", "writeback")];
     let told: Vec<f64> = parts.iter().filter_map(|(v2, v1)| kill.stat(v2, v1)).collect();
     if !told.is_empty() {
-        return Some((told.iter().sum::<f64>() / limit).clamp(0.0, 1.0));
+        return Some((told.iter().sum::<f64>() / room).clamp(0.0, 1.0));
     }
     // Without the kernel's word: shmem as sampled, else what the working set holds beyond anonymous memory.
     let at = kill.at();
@@ -366,7 +413,7 @@ fn files(kill: &KillScene<'_>, limit: f64) -> Option<f64> {
         let anon = kill.memory.at(crate::verdict::MemoryKind::Anon, at)?;
         Some((working_set - anon).max(0.0))
     };
-    shmem.or_else(rest).map(|bytes| (bytes / limit).clamp(0.0, 1.0))
+    shmem.or_else(rest).map(|bytes| (bytes / room).clamp(0.0, 1.0))
 }
 
 /// Memory of processes that are not what serves, as a share of all processes' memory at the kill.
@@ -394,7 +441,8 @@ fn served(
     calls: &[Call],
     started: Option<UnixNanos>,
 ) -> Option<usize> {
-    let container = kill.container?;
+    // Its siblings serve while a worker starts.
+    let container = kill.container.filter(|_| kill.role != VictimRole::Worker)?;
     let start = started?;
     // A container that sends no telemetry of a service of its own may serve without showing it.
     let instrumented = scene.cast.containers[container]

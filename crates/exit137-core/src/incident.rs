@@ -34,6 +34,8 @@ pub struct Episode {
     pub series: Series,
     /// What `series` would have read at the kill.
     pub ceiling: f64,
+    /// The limit that `series` is held against; absent for one process of several.
+    pub limit: Option<f64>,
     /// Seconds between points.
     pub interval: f64,
 }
@@ -189,7 +191,8 @@ fn episode_of(kill: &KillScene<'_>, scene: &Scene<'_>, previous: Option<UnixNano
     let last = points.last()?.1;
     let ceiling = ceiling_of(kill, kind, of_process).unwrap_or(last).max(last);
     let interval = crate::memory::interval_seconds(&points).unwrap_or(to.seconds_since(from));
-    Some(Episode { from, to, series: points, ceiling, interval })
+    let limit = kill.limit().filter(|_| !of_process);
+    Some(Episode { from, to, series: points, ceiling, limit, interval })
 }
 
 /// What a series of this kind would have read at the moment of the kill.

@@ -265,7 +265,8 @@ impl<'o> Builder<'o> {
         let traces = &self.observations.traces;
         let first =
             |keys: &[Option<Symbol>]| keys.iter().flatten().find_map(|key| traces.attribute(span, *key));
-        let address = first(&self.keys.address).or_else(|| first(&self.keys.destination));
+        // A span that names no address says by its own name what it calls: an RPC method, or a database statement.
+        let address = first(&self.keys.address).or_else(|| first(&self.keys.destination)).or(Some(span.name));
         (address, first(&self.keys.port))
     }
 

@@ -5,7 +5,7 @@
 //! - Ruled out when the main program was killed and held the memory itself.
 //! - Cannot tell without the kernel's report or samples of processes.
 
-use super::{Examine, Finding, expects, odds, percent};
+use super::{Examine, Finding, expects, fact, odds, percent};
 use crate::features::Features;
 use crate::incident::{Incident, KillScene};
 use crate::verdict::Cause;
@@ -67,14 +67,17 @@ impl Examine for ChildProcess {
                 "files",
                 share,
                 FILES,
-                format!("files in memory (tmpfs, dirty pages) held {} of the limit", percent(share)),
+                format!(
+                    "files in memory (tmpfs, dirty pages) took {} of the room above the program's base",
+                    percent(share)
+                ),
             ));
         }
         if features.node == Some(true) {
-            findings.push(odds(
+            findings.push(fact(
                 "limit",
-                0.05,
-                0.6,
+                0.001,
+                0.2,
                 "the limit that was hit is the node's, not the container's".to_owned(),
             ));
         }

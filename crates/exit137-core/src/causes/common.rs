@@ -1,7 +1,7 @@
 //! Findings that several causes share: what an ordinary kill of the main process at the container's own limit
 //! looks like from the side.
 
-use super::{Finding, expects, odds, percent};
+use super::{Finding, expects, fact, odds, percent};
 use crate::features::Features;
 
 /// Share of processes other than the main one, where nothing is wrong with children.
@@ -35,7 +35,10 @@ pub(super) fn elsewhere(features: &Features, files: (f64, f64)) -> Vec<Finding> 
 fn ordinary_place(features: &Features, files: (f64, f64)) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(share) = features.files {
-        let text = format!("files in memory (tmpfs, dirty pages) held {} of the limit", percent(share));
+        let text = format!(
+            "files in memory (tmpfs, dirty pages) took {} of the room above the program's base",
+            percent(share)
+        );
         findings.push(expects("files", share, files, text));
     }
     match features.child_killed {
@@ -56,10 +59,10 @@ fn ordinary_place(features: &Features, files: (f64, f64)) -> Vec<Finding> {
         findings.push(expects("others", share, OTHERS, text));
     }
     match features.node {
-        Some(true) => findings.push(odds(
+        Some(true) => findings.push(fact(
             "limit",
-            0.03,
-            0.6,
+            0.001,
+            0.2,
             "the limit that was hit is the node's, not the container's".to_owned(),
         )),
         Some(false) => findings.push(odds(

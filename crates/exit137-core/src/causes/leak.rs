@@ -5,7 +5,7 @@
 //! - Ruled out when that level is flat, has levelled off, or nearly all of the room went in a final jump.
 //! - Cannot tell when too little of the life was measured to see a shape.
 
-use super::{Examine, Finding, expects, mean, odds, percent};
+use super::{Examine, Finding, expects, likelihood, mean, odds, percent};
 use crate::bytes::Bytes;
 use crate::features::Features;
 use crate::incident::{Incident, KillScene};
@@ -47,6 +47,14 @@ impl Examine for Leak {
                 HEIGHT,
                 format!("before the last moments it had come to {} of the limit", percent(shape.height)),
             ));
+            if let Some(steady) = shape.steady {
+                let how = if steady > 0.0 {
+                    "in step with the work"
+                } else {
+                    "fast at first and slower later, as a cache fills"
+                };
+                findings.push(likelihood("curve", steady / 2.0, format!("the floor rose {how}")));
+            }
             match shape.late_growth {
                 Some(late) => findings.push(expects("late growth", late, LATE_GROWTH, format!(
                     "memory that was never given back grew from {} to {floor}, {} of it in the second half of the work",

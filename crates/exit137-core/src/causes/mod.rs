@@ -123,6 +123,11 @@ fn ln_gamma(x: f64) -> f64 {
     0.5 * std::f64::consts::TAU.ln() + (x + 0.5) * t.ln() - t + sum.ln()
 }
 
+/// A finding from a log-likelihood ratio that was worked out elsewhere.
+pub fn likelihood(name: &'static str, nats: f64, text: String) -> Finding {
+    Finding { name, nats: nats.clamp(-NATS_MAX, NATS_MAX), text, aside: false }
+}
+
 /// How a number is distributed over OOM kills at large, whatever their cause: mostly as `ordinary`, else anyhow.
 /// A share of files of zero is no news; one of a half is.
 fn population_nats(name: &str, x: f64) -> f64 {
@@ -139,6 +144,16 @@ fn population_nats(name: &str, x: f64) -> f64 {
 /// A finding from a Beta expectation, against kills at large.
 pub fn expects(name: &'static str, x: f64, (a, b): (f64, f64), text: String) -> Finding {
     let nats = (beta_nats(x, a, b) - population_nats(name, x)).clamp(-NATS_MAX, NATS_MAX);
+    Finding { name, nats, text, aside: false }
+}
+
+/// What the kernel itself says of whose limit was hit and who was killed is a fact, not a measurement: it may weigh
+/// up to 400 to 1.
+const FACT_NATS_MAX: f64 = 6.0;
+
+/// A finding from a fact.
+pub fn fact(name: &'static str, under_cause: f64, in_general: f64, text: String) -> Finding {
+    let nats = (under_cause / in_general).ln().clamp(-FACT_NATS_MAX, FACT_NATS_MAX);
     Finding { name, nats, text, aside: false }
 }
 

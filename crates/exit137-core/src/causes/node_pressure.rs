@@ -5,7 +5,7 @@
 //! - Ruled out when the container's or its pod's limit was hit.
 //! - Cannot tell when only the API saw the kill: it does not say whose limit it was.
 
-use super::{Examine, Finding, expects, odds, percent};
+use super::{Examine, Finding, expects, fact, percent};
 use crate::features::Features;
 use crate::incident::{Incident, KillScene};
 use crate::verdict::{Cause, LimitHit};
@@ -24,18 +24,18 @@ impl Examine for NodePressure {
     fn examine(&self, kill: &KillScene<'_>, features: &Features) -> Vec<Finding> {
         let mut findings = Vec::new();
         match (features.node, kill.record.kill.limit_hit) {
-            (Some(true), Some(LimitHit::Ancestor)) => findings.push(odds(
+            (Some(true), Some(LimitHit::Ancestor)) => findings.push(fact(
                 "limit",
                 0.9,
-                0.025,
+                0.02,
                 "a limit above the pod was hit: all pods of the node together".to_owned(),
             )),
             (Some(true), _) => {
-                findings.push(odds("limit", 0.95, 0.025, "the whole node ran out of memory".to_owned()))
+                findings.push(fact("limit", 0.95, 0.01, "the whole node ran out of memory".to_owned()))
             }
-            (Some(false), _) => findings.push(odds(
+            (Some(false), _) => findings.push(fact(
                 "limit",
-                0.025,
+                0.01,
                 0.9,
                 "the limit that was hit is the container's or its pod's".to_owned(),
             )),

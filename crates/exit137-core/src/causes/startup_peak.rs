@@ -4,7 +4,7 @@
 //! - Ruled out when requests had been served.
 //! - Cannot tell when nothing shows whether it served.
 
-use super::{Examine, Finding, expects, odds};
+use super::{Examine, Finding, expects, likelihood, odds};
 use crate::bytes::Bytes;
 use crate::features::Features;
 use crate::incident::{Incident, KillScene};
@@ -27,6 +27,15 @@ impl Examine for StartupPeak {
 
     fn examine(&self, _kill: &KillScene<'_>, features: &Features) -> Vec<Finding> {
         let mut findings = super::common::elsewhere(features, FILES);
+        if let Some(shape) = &features.shape {
+            let ceiling = crate::bytes::Bytes(shape.ceiling as u64);
+            let text = format!("memory rose to {ceiling} from the first moment on");
+            findings.push(expects("height", shape.height, (2.0, 1.2), text).aside());
+            if let Some(steady) = shape.steady.filter(|steady| *steady > 0.0) {
+                // Loading rises as evenly as a leak does.
+                findings.push(likelihood("curve", steady / 2.0, "memory rose evenly".to_owned()).aside());
+            }
+        }
         match features.served {
             Some(0) => {
                 findings.push(odds("served", 0.9, 0.06, "no request had been served in this life".to_owned()))

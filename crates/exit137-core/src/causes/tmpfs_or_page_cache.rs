@@ -5,7 +5,7 @@
 //! - Ruled out when they hold next to nothing.
 //! - Cannot tell when neither the kernel's statistics nor samples split the memory.
 
-use super::{Examine, Finding, expects, odds, percent};
+use super::{Examine, Finding, expects, fact, odds, percent};
 use crate::bytes::Bytes;
 use crate::features::Features;
 use crate::incident::{Incident, KillScene};
@@ -32,7 +32,10 @@ impl Examine for TmpfsOrPageCache {
                 "files",
                 share,
                 FILES,
-                format!("files in memory (tmpfs, dirty pages) held {} of the limit", percent(share)),
+                format!(
+                    "files in memory (tmpfs, dirty pages) took {} of the room above the program's base",
+                    percent(share)
+                ),
             ));
             let report = kill.record.report;
             let writing = report
@@ -48,10 +51,10 @@ impl Examine for TmpfsOrPageCache {
             }
         }
         if features.node == Some(true) {
-            findings.push(odds(
+            findings.push(fact(
                 "limit",
-                0.03,
-                0.6,
+                0.001,
+                0.2,
                 "the limit that was hit is the node's, not the container's".to_owned(),
             ));
         }
@@ -60,11 +63,15 @@ impl Examine for TmpfsOrPageCache {
 
     fn summary(&self, incident: &Incident<'_>, features: &[Features]) -> String {
         let share = super::mean(features, |f| f.files).unwrap_or_default();
-        let limit = incident.latest().limit().unwrap_or_default();
-        format!(
-            "files held in memory took about {}, {} of the limit",
-            Bytes((share * limit) as u64),
-            percent(share)
-        )
+        let bytes = incident.latest().stat("shmem", "shmem");
+        match bytes {
+            Some(bytes) => format!(
+                "files held in memory took {}, and left too little for the program",
+                Bytes(bytes as u64)
+            ),
+            None => {
+                format!("files held in memory took {} of the room above the program's base", percent(share))
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! - Ruled out when it stood far below the limit, or was still rising as fast as ever.
 //! - Cannot tell when too little of the life was measured.
 
-use super::{Examine, Finding, expects, odds, percent};
+use super::{Examine, Finding, expects, likelihood, odds, percent};
 use crate::bytes::Bytes;
 use crate::features::Features;
 use crate::incident::{Incident, KillScene};
@@ -45,6 +45,14 @@ impl Examine for UndersizedLimit {
                     percent(shape.height)
                 ),
             ));
+            if let Some(steady) = shape.steady {
+                let how = if steady > 0.0 {
+                    "in step with the work"
+                } else {
+                    "fast at first and slower later, as a cache fills"
+                };
+                findings.push(likelihood("curve", -steady / 2.0, format!("the floor rose {how}")));
+            }
             match shape.late_growth {
                 Some(late) => findings.push(expects(
                     "late growth",

@@ -72,7 +72,7 @@ fn series_of<'a>(question: &Question<'a>, life: LifeIndex) -> Option<&'a Series>
 }
 
 /// The lowest point of each bin; bins as narrow as they can be while the level mostly rises.
-fn lowest(points: &[(UnixNanos, f64)]) -> Series {
+pub(crate) fn lowest(points: &[(UnixNanos, f64)]) -> Series {
     let mut levels: Series = points.to_vec();
     for width in [1usize, 2, 3, 5, 8, 12, 20, 32] {
         let bins =

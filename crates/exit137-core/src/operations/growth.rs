@@ -290,7 +290,13 @@ pub(super) fn best_value(question: &Question<'_>, name: &str) -> BTreeMap<String
         values_by_span.insert(span, values);
     }
     let all = values_by_span.len() as f64;
-    // A value that nearly all or hardly any calls have separates nothing.
+    let mut distinct: BTreeMap<String, f64> = BTreeMap::new();
+    for (key, _) in counts.keys() {
+        *distinct.entry(key.clone()).or_default() += 1.0;
+    }
+    // A key with nearly as many values as calls identifies requests, not kinds of them; a value that nearly all or
+    // hardly any calls have separates nothing.
+    counts.retain(|(key, _), _| distinct.get(key).is_some_and(|values| *values <= (all / 5.0).max(12.0)));
     let candidates: Vec<(String, String)> = counts
         .into_iter()
         .filter(|(_, count)| *count >= 4.0 && *count <= 0.9 * all)

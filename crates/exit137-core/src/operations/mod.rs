@@ -3,10 +3,10 @@
 //! running at the kills, weighted by how rare that is.
 
 mod attributes;
-mod floor;
+pub(crate) mod floor;
 mod growth;
 mod presence;
-mod regression;
+pub(crate) mod regression;
 mod tally;
 mod versions;
 

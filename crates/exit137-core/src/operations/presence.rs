@@ -19,6 +19,10 @@ const UNSEEN_CHANCE: f64 = 0.05;
 const SHARE_MIN: f64 = 0.003;
 /// Prior that the guilty request left no trace at all.
 const PRIOR_UNSEEN: f64 = 0.12;
+/// An age that a call of this operation reaches more often than this is not unusual.
+const USUAL_SHARE: f64 = 0.2;
+/// ln 3: what being the oldest is worth.
+const OLDEST_NATS: f64 = 1.1;
 /// Scores of kills are not independent of the choice of p.
 const TEMPER: f64 = 0.8;
 
@@ -80,9 +84,15 @@ fn score_of(incident: &Incident<'_>, operation: u32) -> (f64, usize) {
         let age = running.iter().map(|call| kill.at().since(call.start)).max();
         let share = share_of_time(incident, kill, &calls, age.unwrap_or(0));
         match age {
-            Some(_) => {
+            Some(age) => {
                 present += 1;
                 total -= share.ln();
+                // A program that runs out of memory slows down, and everything that came after the culprit waits for
+                // it: the culprit is mostly the oldest of what is unusually old.
+                let oldest = kill.in_flight.iter().map(|call| kill.at().since(call.start)).max();
+                if share < USUAL_SHARE {
+                    total += if oldest == Some(age) { OLDEST_NATS } else { -OLDEST_NATS };
+                }
             }
             None => total += (UNSEEN_CHANCE / (1.0 - share).max(UNSEEN_CHANCE)).ln(),
         }

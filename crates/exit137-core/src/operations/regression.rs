@@ -7,7 +7,7 @@ const RHO: [f64; 6] = [0.0, 0.3, 0.5, 0.7, 0.85, 0.95];
 
 /// One stretch of levels with what may explain them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stretch {
+pub(crate) struct Stretch {
     /// Levels, bytes.
     pub level: Vec<f64>,
     /// By hypothesis: its value at each level.
@@ -16,7 +16,7 @@ pub(super) struct Stretch {
 
 /// How well one explanation fits.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Fit {
+pub(crate) struct Fit {
     /// Profile log-likelihood.
     pub log_likelihood: f64,
     /// Bytes for one unit of x.
@@ -26,7 +26,7 @@ pub(super) struct Fit {
 }
 
 /// Fits every explanation alone; the last entry is "nothing".
-pub(super) fn fit_each(stretches: &[Stretch], noise_floor: f64) -> Vec<Fit> {
+pub(crate) fn fit_each(stretches: &[Stretch], noise_floor: f64) -> Vec<Fit> {
     let count = stretches.first().map_or(0, |stretch| stretch.explanations.len());
     let mut best: Vec<Fit> = vec![Fit { log_likelihood: f64::NEG_INFINITY, ..Fit::default() }; count + 1];
     for rho in RHO {

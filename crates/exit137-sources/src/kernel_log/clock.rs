@@ -4,8 +4,9 @@ use exit137_core::kernel::stamp::decimal_seconds;
 use exit137_core::observation::BootTime;
 use exit137_core::time::{SECOND, UnixNanos};
 
-/// `btime` drops the fraction, and the kernel works it out anew whenever the clock is set.
-const BTIME_UNCERTAINTY: i64 = SECOND;
+/// `btime` drops the fraction: the machine booted within the second that it names. A little more, since the kernel
+/// works it out anew whenever the clock is set.
+const BTIME_UNCERTAINTY: i64 = SECOND * 6 / 10;
 
 /// The two clocks of a pair are read one after the other, and uptime has two decimals.
 const PAIR_UNCERTAINTY: i64 = SECOND / 100;
@@ -34,7 +35,7 @@ fn btime(text: &str, file: &str) -> Option<BootTime> {
     if seconds < UNIX_SECONDS_MIN {
         return None;
     }
-    let boot = UnixNanos(seconds.checked_mul(SECOND)?);
+    let boot = UnixNanos(seconds.checked_mul(SECOND)?) + SECOND / 2;
     Some(BootTime { file: file.to_owned(), pairs: vec![(0, boot)], uncertainty: BTIME_UNCERTAINTY })
 }
 
