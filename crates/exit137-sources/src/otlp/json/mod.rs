@@ -167,29 +167,42 @@ impl<'a> Decoder<'a, '_> {
             return Ok(());
         }
         let mut resource = None;
-        let mut deferred = None;
-        while let Some(key) = self.cursor.key()? {
-            if key == b"resource" {
-                resource = Some(self.resource()?);
-            } else if signal.is_scopes(key) {
-                match resource {
-                    Some(resource) => self.scopes(signal, resource)?,
-                    None => {
-                        deferred = Some(self.cursor.at());
-                        self.cursor.skip()?;
-                    }
-                }
-            } else {
-                self.cursor.skip()?;
-            }
-        }
+        let mut deferred = Vec::new();
+        let result = self.resource_fields(signal, &mut resource, &mut deferred);
         // Written in another order than usual, or without a resource.
-        if let Some(start) = deferred {
-            let end = self.cursor.at();
+        let end = self.cursor.at();
+        for start in deferred {
             let resource = resource.unwrap_or_else(|| self.sink.resource(b"", Vec::new()));
             self.cursor.rewind(start);
             self.scopes(signal, resource)?;
-            self.cursor.rewind(end);
+        }
+        self.cursor.rewind(end);
+        result
+    }
+
+    /// Reads scopes as they come if the resource came before, else notes where they are.
+    fn resource_fields(
+        &mut self,
+        signal: Signal,
+        resource: &mut Option<ResourceId>,
+        deferred: &mut Vec<usize>,
+    ) -> Result<(), Fault> {
+        while let Some(key) = self.cursor.key()? {
+            if key == b"resource" {
+                *resource = Some(self.resource()?);
+            } else if signal.is_scopes(key) {
+                let start = self.cursor.at();
+                // The resource may still come, if the text is whole.
+                if resource.is_none() && self.cursor.skip().is_ok() {
+                    deferred.push(start);
+                    continue;
+                }
+                self.cursor.rewind(start);
+                let resource = resource.unwrap_or_else(|| self.sink.resource(b"", Vec::new()));
+                self.scopes(signal, resource)?;
+            } else {
+                self.cursor.skip()?;
+            }
         }
         Ok(())
     }

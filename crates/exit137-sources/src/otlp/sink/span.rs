@@ -133,12 +133,13 @@ pub(crate) fn nanos(time: u64) -> UnixNanos {
 /// How many spans one sampled span stands for, by the `ot` entry of its `tracestate`: `th` is the rejection
 /// threshold out of 2⁵⁶ (trailing zeros left out), `p` the older power of two.
 pub(crate) fn weight(tracestate: &[u8]) -> Option<f32> {
+    const ALL: u64 = 1 << 56;
     let text = std::str::from_utf8(tracestate).ok()?;
     let entry = text.split(',').find_map(|entry| entry.trim().strip_prefix("ot="))?;
     entry.split(';').find_map(|field| match field.split_once(':')? {
         ("th", digits) if (1..=14).contains(&digits.len()) => {
             let threshold = u64::from_str_radix(digits, 16).ok()? << (4 * (14 - digits.len()));
-            Some((1.0 / (1.0 - threshold as f64 / (1u64 << 56) as f64)) as f32)
+            Some((ALL as f64 / (ALL - threshold) as f64) as f32)
         }
         // 63 stands for "probability zero": such a span stands for nobody but itself.
         ("p", power) => power.parse().ok().filter(|power| *power < 63).map(|power: i32| 2f32.powi(power)),
