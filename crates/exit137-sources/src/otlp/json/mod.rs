@@ -148,16 +148,18 @@ impl<'a> Decoder<'a, '_> {
             return Err(Fault { at, ..fault });
         }
         self.recoveries += 1;
-        let rest = self.document.get(fault.at..).unwrap_or_default();
+        // A quote that is missing is noticed at the next one, which may be in the next record's start.
+        let from = fault.at.saturating_sub(marker.len()).max(start + 1);
+        let rest = self.document.get(from..).unwrap_or_default();
         let next = memmem::find(rest, marker);
         let bound = limit.and_then(|limit| memmem::find(&rest[..next.unwrap_or(rest.len())], limit));
         match (next, bound) {
             (Some(next), None) => {
                 self.problem(fault);
-                self.cursor.rewind(fault.at + next);
+                self.cursor.rewind(from + next);
                 Ok(())
             }
-            (_, Some(bound)) => Err(Fault { at: fault.at + bound, ..fault }),
+            (_, Some(bound)) => Err(Fault { at: from + bound, ..fault }),
             (None, None) => Err(Fault { at, ..fault }),
         }
     }
