@@ -153,6 +153,20 @@ fn compression_is_seen_in_the_content() {
 }
 
 #[test]
+fn rubbish_is_read_in_the_time_its_length_takes() {
+    let half = "{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[";
+    for rubbish in ["\n{", "{", "{\"a\":[", "\n{\"a\":\"\n", "[\n", "}\n{", "{}", half, &format!("\n{half}")]
+    {
+        // The first line hides from the choice of framing what follows.
+        let text = "{}\n".to_owned() + &rubbish.repeat((2 << 20) / rubbish.len());
+        let started = std::time::Instant::now();
+        Folder::new(&[("rubbish", text.as_bytes())]).read(1);
+        // Reading any of them anew from each of its parts would take minutes.
+        assert!(started.elapsed().as_secs() < 20, "{rubbish:?}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
 fn any_number_of_threads_reads_the_same() {
     let mut files: Vec<(String, Vec<u8>)> =
         (0..20).map(|number| (format!("traces/{number}.jsonl"), document(number + 1).into_bytes())).collect();
