@@ -1,13 +1,33 @@
 //! The core of exit137: from observations to a verdict. Pure: no file, no clock, no async; it cannot fail.
 //!
 //! ```text
-//! Observations → identity, time → kills → incidents → causes → verdict
+//! Observations → identity, time → kills → incidents → causes → operations → advice → verdict
 //! ```
 
+mod advice;
 pub mod bytes;
+mod causes;
+mod clock;
+mod diagnose;
+mod facts;
+mod features;
+mod gaps;
+mod grouping;
+mod identity;
+mod incident;
 pub mod kernel;
+mod kills;
+mod leaks;
+mod memory;
 pub mod observation;
+mod operations;
 pub mod problem;
+mod recovered;
+mod settings;
 pub mod symbol;
 pub mod time;
+mod timeline;
 pub mod verdict;
+mod work;
+
+pub use diagnose::diagnose;

@@ -1,20 +1,164 @@
-//! The kernel's log.
+//! Kernel logs from files: what one looks like, how its lines are read, and the files that say when the
+//! machine booted. What the lines mean is the core's.
+
+mod clock;
+mod sniff;
 
 use std::io::{self, BufRead};
 
-use exit137_core::observation::{BootTime, Observations};
+use exit137_core::kernel::{JournalRecord, KernelLogReader};
+use exit137_core::observation::{Observations, SourceKind};
+use serde::Deserialize;
 
-/// Whether a file that starts like this is a kernel log.
-pub(crate) fn looks_like(_head: &[u8]) -> bool {
-    false
+pub use clock::boot_time;
+pub use sniff::{looks_like, looks_like_journal};
+
+/// The kernel cuts records below 2 KiB; the JSON around one in the journal takes a few more.
+const LINE_BYTES_MAX: usize = 16 << 10;
+
+/// Reads a kernel log line by line, in any of the formats that [`looks_like`] and [`looks_like_journal`] know.
+///
+/// # Errors
+/// Only when `reader` fails; a bad line becomes a problem in `observations`.
+pub fn decode(reader: &mut dyn BufRead, file: &str, observations: &mut Observations) -> io::Result<()> {
+    let mut log = KernelLogReader::new(file);
+    let mut line = Vec::with_capacity(1024);
+    let mut number = 0;
+    let outcome = loop {
+        let length = match read_line(reader, &mut line) {
+            Ok(Some(length)) => length,
+            Ok(None) => break Ok(()),
+            // What was read before the failure still counts.
+            Err(error) => break Err(error),
+        };
+        number += 1;
+        if length > LINE_BYTES_MAX {
+            // In a journal those are other programs' entries.
+            if line.first() != Some(&b'{') {
+                let message = format!("expected a line of at most {LINE_BYTES_MAX} bytes, found {length}");
+                observations.problems.add(file, Some(number), message);
+            }
+            continue;
+        }
+        let text = String::from_utf8_lossy(&line);
+        if !text.starts_with('{') {
+            log.line(&text, number);
+        } else if let Err(expected) = journal_line(&text, &mut log, number) {
+            observations.problems.add(file, Some(number), expected);
+        }
+    };
+    keep(log, file, observations);
+    outcome
 }
 
-/// Reads a kernel log.
-pub(crate) fn decode(_reader: &mut dyn BufRead, _file: &str, _into: &mut Observations) -> io::Result<()> {
+fn keep(log: KernelLogReader, file: &str, observations: &mut Observations) {
+    let unread = log.lines_of_other_hosts();
+    if unread > 0 {
+        observations.problems.add(
+            file,
+            None,
+            format!("too many hosts in one file: {unread} lines were not read"),
+        );
+    }
+    if log.kernel_lines() == 0 {
+        return;
+    }
+    let logs = log.finish();
+    let without_kill: u64 = logs.iter().map(|log| log.without_kill).sum();
+    if without_kill > 0 {
+        let message = format!(
+            "{without_kill} OOM reports lack `Killed process`: nothing was killed, or the log is cut"
+        );
+        observations.problems.add(file, None, message);
+    }
+    let reports = logs.iter().map(|log| log.reports.len() as u64).sum();
+    observations.count(SourceKind::KernelLog, reports, true);
+    observations.kernel.extend(logs);
+}
+
+/// The next line without its end, and how long it really was; what is over [`LINE_BYTES_MAX`] is skipped.
+fn read_line(reader: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    line.clear();
+    let mut length = 0;
+    let mut any = false;
+    loop {
+        let available = match reader.fill_buf() {
+            Ok(available) => available,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if available.is_empty() {
+            return Ok(any.then_some(length));
+        }
+        any = true;
+        let end = memchr::memchr(b'\n', available);
+        let part = &available[..end.unwrap_or(available.len())];
+        length += part.len();
+        let room = LINE_BYTES_MAX.saturating_sub(line.len());
+        line.extend_from_slice(&part[..part.len().min(room)]);
+        let consumed = part.len() + usize::from(end.is_some());
+        reader.consume(consumed);
+        if end.is_some() {
+            return Ok(Some(length));
+        }
+    }
+}
+
+/// The fields of a journal entry that are read; the journal writes numbers as strings.
+#[derive(Deserialize)]
+struct JournalEntry {
+    #[serde(rename = "MESSAGE", default)]
+    message: Message,
+    #[serde(rename = "_TRANSPORT")]
+    transport: Option<String>,
+    #[serde(rename = "__REALTIME_TIMESTAMP")]
+    realtime: Option<String>,
+    #[serde(rename = "_SOURCE_MONOTONIC_TIMESTAMP")]
+    source_monotonic: Option<String>,
+    #[serde(rename = "_HOSTNAME")]
+    hostname: Option<String>,
+    #[serde(rename = "SYSLOG_IDENTIFIER")]
+    identifier: Option<String>,
+    #[serde(rename = "PRIORITY")]
+    priority: Option<String>,
+}
+
+/// Text, or its bytes where it is not UTF-8, or nothing where it was too long to print.
+#[derive(Deserialize, Default)]
+#[serde(untagged)]
+enum Message {
+    Text(String),
+    Bytes(Vec<u8>),
+    #[default]
+    Absent,
+}
+
+fn journal_line(line: &str, log: &mut KernelLogReader, number: usize) -> Result<(), &'static str> {
+    let entry: JournalEntry = serde_json::from_str(line)
+        .map_err(|_| "expected a journal entry as `journalctl -o json` prints it")?;
+    let message = match &entry.message {
+        Message::Text(text) => text.into(),
+        Message::Bytes(bytes) => String::from_utf8_lossy(bytes),
+        Message::Absent => "".into(),
+    };
+    log.journal_record(
+        JournalRecord {
+            message: &message,
+            transport: entry.transport.as_deref(),
+            realtime_micros: parsed(&entry.realtime),
+            source_monotonic_micros: parsed(&entry.source_monotonic),
+            hostname: entry.hostname.as_deref(),
+            identifier: entry.identifier.as_deref(),
+            priority: parsed(&entry.priority),
+        },
+        number,
+    );
     Ok(())
 }
 
-/// When the machine booted, if that is what the file says.
-pub(crate) fn boot_time(_head: &[u8], _file: &str) -> Option<BootTime> {
-    None
+fn parsed<T: std::str::FromStr>(text: &Option<String>) -> Option<T> {
+    text.as_ref()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 
 mod cgroup;
 mod input;
-mod kernel_log;
-mod kubernetes;
+pub mod kernel_log;
+pub mod kubernetes;
 pub mod location;
 mod otlp;
 

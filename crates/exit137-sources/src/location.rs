@@ -1,10 +1,10 @@
-//! Where in the input something stands, for problems.
+//! Where in the input a record stands, for the list of problems.
 
-/// A line of a file, as it is named in problems.
-#[derive(Clone, Copy, Debug)]
+/// The place of one document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location<'a> {
-    /// The file as the user typed it, or relative to the folder the user typed.
+    /// File, as the person who gave it wrote it.
     pub file: &'a str,
-    /// Counted from 1.
+    /// Line at which the document begins, counted from 1.
     pub line: usize,
 }

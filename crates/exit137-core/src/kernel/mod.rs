@@ -3,9 +3,18 @@
 //! Three different names appear in one report: `oom_memcg` is whose limit was hit, `task_memcg` is where the
 //! victim lived, and the invoker merely happened to allocate.
 
+pub mod cgroup_path;
+pub mod prefix;
+mod reader;
+pub mod report;
+pub mod stamp;
+mod words;
+
 use std::collections::BTreeMap;
 
 use crate::time::Moment;
+
+pub use reader::{JournalRecord, KernelLogReader};
 
 /// A time in a kernel log, as the log gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -184,6 +193,8 @@ pub struct KernelLog {
     pub host: Option<String>,
     /// In the order of the file; only reports with at least one victim.
     pub reports: Vec<OomReport>,
+    /// Reports whose log shows no kill: nothing could be killed, or the log is cut.
+    pub without_kill: u64,
     /// `N callbacks suppressed`: reports that were not printed.
     pub suppressed: u64,
     /// Missing `/dev/kmsg` sequence numbers inside the file.

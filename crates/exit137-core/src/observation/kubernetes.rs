@@ -1,4 +1,9 @@
 //! What the Kubernetes API says, folded as it arrives: a watch of a day is large, what it teaches is not.
+//! Here are the facts; how versions of one object become one is in `merge`.
+
+mod merge;
+
+pub use merge::{EVENT_TIMES_MAX, TERMINATIONS_MAX};
 
 use std::collections::BTreeMap;
 
@@ -18,7 +23,7 @@ pub enum ContainerRole {
 }
 
 /// One container as the pod's spec describes it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContainerSpec {
     /// Name, unique in the pod.
     pub name: String,
@@ -158,15 +163,15 @@ pub struct Pod {
     pub hostname: Option<String>,
     /// Latest phase.
     pub phase: Option<String>,
-    /// Latest `status.reason`, e.g. `Evicted`.
+    /// Latest `status.reason` that was set, e.g. `Evicted`.
     pub reason: Option<String>,
-    /// Latest `status.message`.
+    /// `status.message` of the version that `reason` comes from.
     pub message: Option<String>,
     /// `status.conditions` with status True that tell why it ended (`DisruptionTarget`): type, reason, time.
     pub disruptions: Vec<(String, String, Option<UnixNanos>)>,
     /// When it first became Ready.
     pub ready_at: Option<UnixNanos>,
-    /// Container ends, each once.
+    /// Container ends, each once, oldest first; at most [`TERMINATIONS_MAX`], the latest.
     pub terminations: Vec<Termination>,
     /// Container instances seen running, each once.
     pub running: Vec<Running>,
@@ -177,6 +182,11 @@ pub struct Pod {
     /// Opaque `resourceVersion` of the version that `phase`, `reason` and `waiting` come from, as a number when
     /// it is one: a list read after a watch must not be overwritten by the watch's older versions.
     pub resource_version: u64,
+    /// `resourceVersion` that `reason` and `message` come from. Whoever makes a `Pod` leaves it `None`.
+    pub reason_version: Option<u64>,
+    /// `resourceVersion` that the limit of each of `running` comes from, by container id. Whoever makes a `Pod`
+    /// leaves it empty.
+    pub limit_versions: BTreeMap<String, u64>,
 }
 
 /// An event, from either API group.
@@ -206,7 +216,8 @@ pub struct Event {
     pub last_at: Option<UnixNanos>,
     /// How often.
     pub count: u32,
-    /// Times of single occurrences as deliveries showed them (`lastTimestamp` of each version).
+    /// Times of single occurrences as deliveries showed them (`lastTimestamp` of each version), oldest first; at
+    /// most [`EVENT_TIMES_MAX`], the latest.
     pub times: Vec<UnixNanos>,
 }
 
@@ -225,10 +236,12 @@ pub struct Node {
     pub boot_id: Option<String>,
     /// Times at which `MemoryPressure` turned True.
     pub memory_pressure_at: Vec<UnixNanos>,
+    /// `resourceVersion` as a number; 0 when it is none.
+    pub resource_version: u64,
 }
 
 /// An owner of pods: ReplicaSet, Deployment, StatefulSet, DaemonSet, Job, CronJob.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Workload {
     /// Kind.
     pub kind: String,
@@ -250,6 +263,8 @@ pub struct Workload {
     pub images: Vec<(String, String)>,
     /// `app.kubernetes.io/version` of the template.
     pub version: Option<String>,
+    /// `resourceVersion` as a number; 0 when it is none.
+    pub resource_version: u64,
 }
 
 /// Everything the API showed.
@@ -263,149 +278,6 @@ pub struct Kubernetes {
     pub nodes: BTreeMap<String, Node>,
     /// By UID.
     pub workloads: BTreeMap<String, Workload>,
-    /// Objects of kinds that say nothing here, by kind.
+    /// Objects that say nothing here, by kind; see [`Kubernetes::skip`].
     pub skipped: BTreeMap<String, u64>,
-}
-
-impl Kubernetes {
-    /// Adds one version of a pod.
-    pub fn observe_pod(&mut self, pod: Pod) {
-        match self.pods.get_mut(&pod.uid) {
-            None => {
-                self.pods.insert(pod.uid.clone(), pod);
-            }
-            Some(known) => known.merge(pod),
-        }
-    }
-
-    /// Adds one delivery of an event.
-    pub fn observe_event(&mut self, event: Event) {
-        match self.events.get_mut(&event.uid) {
-            None => {
-                self.events.insert(event.uid.clone(), event);
-            }
-            Some(known) => {
-                known.times.extend(event.times);
-                known.times.sort_unstable();
-                known.times.dedup();
-                known.first_at = [known.first_at, event.first_at].into_iter().flatten().min();
-                known.last_at = [known.last_at, event.last_at].into_iter().flatten().max();
-                if event.count > known.count {
-                    known.count = event.count;
-                    known.message = event.message;
-                }
-            }
-        }
-    }
-
-    /// Adds one version of a node.
-    pub fn observe_node(&mut self, node: Node) {
-        match self.nodes.get_mut(&node.name) {
-            None => {
-                self.nodes.insert(node.name.clone(), node);
-            }
-            Some(known) => {
-                known.memory_pressure_at.extend(node.memory_pressure_at);
-                known.memory_pressure_at.sort_unstable();
-                known.memory_pressure_at.dedup();
-                known.capacity_bytes = known.capacity_bytes.or(node.capacity_bytes);
-                known.allocatable_bytes = known.allocatable_bytes.or(node.allocatable_bytes);
-                known.boot_id = known.boot_id.take().or(node.boot_id);
-            }
-        }
-    }
-
-    /// Adds one version of a workload; the highest revision wins.
-    pub fn observe_workload(&mut self, workload: Workload) {
-        match self.workloads.get_mut(&workload.uid) {
-            Some(known) if known.revision > workload.revision => {}
-            _ => {
-                self.workloads.insert(workload.uid.clone(), workload);
-            }
-        }
-    }
-
-    pub(super) fn absorb(&mut self, other: Self) {
-        other.pods.into_values().for_each(|pod| self.observe_pod(pod));
-        other.events.into_values().for_each(|event| self.observe_event(event));
-        other.nodes.into_values().for_each(|node| self.observe_node(node));
-        other.workloads.into_values().for_each(|workload| self.observe_workload(workload));
-        for (kind, count) in other.skipped {
-            *self.skipped.entry(kind).or_default() += count;
-        }
-    }
-}
-
-impl Pod {
-    /// Folds another version of the same pod in. The order of versions does not matter.
-    fn merge(&mut self, other: Self) {
-        let newer = other.resource_version >= self.resource_version;
-        for termination in other.terminations {
-            self.observe_termination(termination);
-        }
-        for running in other.running {
-            match self.running.iter_mut().find(|known| known.container_id == running.container_id) {
-                None => self.running.push(running),
-                Some(known) if newer => known.limit_bytes = running.limit_bytes.or(known.limit_bytes),
-                Some(_) => {}
-            }
-        }
-        self.running.sort_by(|a, b| (a.started_at, &a.container_id).cmp(&(b.started_at, &b.container_id)));
-        for (container, count) in other.restart_counts {
-            let known = self.restart_counts.entry(container).or_default();
-            *known = (*known).max(count);
-        }
-        self.deleted |= other.deleted;
-        self.ready_at = [self.ready_at, other.ready_at].into_iter().flatten().min();
-        self.deletion_at = [self.deletion_at, other.deletion_at].into_iter().flatten().min();
-        self.deletion_grace_seconds = self.deletion_grace_seconds.or(other.deletion_grace_seconds);
-        self.node = self.node.take().or(other.node);
-        self.disruptions.extend(other.disruptions);
-        self.disruptions.sort();
-        self.disruptions.dedup();
-        if newer {
-            self.phase = other.phase;
-            self.reason = other.reason.or(self.reason.take());
-            self.message = other.message.or(self.message.take());
-            self.waiting = other.waiting;
-            self.containers = other.containers;
-            self.labels = other.labels;
-            self.resource_version = other.resource_version;
-        } else {
-            self.reason = self.reason.take().or(other.reason);
-            self.message = self.message.take().or(other.message);
-        }
-    }
-
-    /// Notes the end of a container. One end is told many times, and its reason may improve: containerd first
-    /// says `Error`, and `OOMKilled` once its own OOM event has come in.
-    pub fn observe_termination(&mut self, termination: Termination) {
-        let same = |known: &Termination| match (&known.container_id, &termination.container_id) {
-            (Some(a), Some(b)) => a == b,
-            _ => {
-                known.container == termination.container
-                    && known.finished_at == termination.finished_at
-                    && known.exit_code == termination.exit_code
-            }
-        };
-        match self.terminations.iter_mut().find(|known| same(known)) {
-            None => self.terminations.push(termination),
-            Some(known) => {
-                let better = termination.reason.as_deref() == Some("OOMKilled");
-                if better {
-                    known.reason = termination.reason;
-                }
-                known.finished_at = known.finished_at.or(termination.finished_at);
-                known.started_at = known.started_at.or(termination.started_at);
-                known.restart_count = known.restart_count.min(termination.restart_count);
-            }
-        }
-        self.terminations.sort_by(|a, b| {
-            (a.finished_at, &a.container, &a.container_id).cmp(&(
-                b.finished_at,
-                &b.container,
-                &b.container_id,
-            ))
-        });
-    }
 }

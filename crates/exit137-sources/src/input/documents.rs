@@ -142,7 +142,14 @@ fn document_at(
     let document = &document[..length];
     match kind {
         Some(Kind::Kubernetes) => {
-            sink.foreign(|observations| kubernetes::decode_json(document, at, observations));
+            let mut usable = None;
+            sink.foreign(|observations| usable = kubernetes::decode_json(document, at, observations).ok());
+            match usable {
+                Some(records) => sink.count(SourceKind::Kubernetes, records),
+                None => {
+                    unknown.get_or_insert(at.line);
+                }
+            }
         }
         Some(Kind::Cgroup) => match cgroup::decode(document) {
             Ok(sample) => {

@@ -248,9 +248,11 @@ fn read_whole(queue: &Queue<'_>, number: usize, mut blocks: Blocks<'_>, sink: &m
         let mut bytes = Vec::new();
         let read = blocks.into_stream().take(YAML_BYTES_MAX as u64).read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
+        let mut records = 0;
         sink.foreign(|observations| {
-            kubernetes::decode_yaml(&text, Location { file, line: 1 }, observations);
+            records = kubernetes::decode_yaml(&text, Location { file, line: 1 }, observations);
         });
+        sink.count(SourceKind::Kubernetes, records);
         return read.map(drop);
     }
     if otlp::proto::looks_like(blocks.head()) {

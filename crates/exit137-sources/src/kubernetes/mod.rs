@@ -1,16 +1,25 @@
-//! Kubernetes objects.
+//! Kubernetes objects as the API gives them: single objects, lists (`kubectl get -o json`, `kubectl get --raw`),
+//! watch events, and YAML. What is taken from them is in [`exit137_core::observation::kubernetes`].
+//!
+//! An object with an odd field is still read; an object that cannot be read costs no other one. Both become
+//! problems. Kinds that say nothing about a kill are counted and left.
 
-use exit137_core::observation::Observations;
+mod document;
+mod envelope;
+mod event;
+mod field;
+mod pod;
+mod quantity;
+mod reader;
+mod status;
+mod wire;
+mod workload;
+mod yaml;
 
-use crate::location::Location;
+pub use document::{NotKubernetes, decode_json};
+pub use envelope::object_kind_hint;
+pub use quantity::{NotAQuantity, parse_bytes};
+pub use yaml::{decode_yaml, looks_like_yaml};
 
-/// Whether a file that starts like this holds Kubernetes objects as YAML.
-pub(crate) fn looks_like_yaml(_head: &[u8]) -> bool {
-    false
-}
-
-/// Reads objects written as YAML.
-pub(crate) fn decode_yaml(_text: &str, _at: Location<'_>, _into: &mut Observations) {}
-
-/// Reads one object, list or watch event.
-pub(crate) fn decode_json(_document: &[u8], _at: Location<'_>, _into: &mut Observations) {}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! The steady need, warm-up included, sits too near the limit. No trend, no culprit: an ordinary busy moment
+//! takes the rest.
+//!
+//! - Supported when memory had levelled off high, and what came on top is of the size seen before.
+//! - Ruled out when it stood far below the limit, or was still rising as fast as ever.
+//! - Cannot tell when too little of the life was measured.
+
+use super::{Examine, Finding, expects, odds, percent};
+use crate::bytes::Bytes;
+use crate::features::Features;
+use crate::incident::{Incident, KillScene};
+use crate::verdict::Cause;
+
+pub(super) struct UndersizedLimit;
+
+/// The level before the end is high.
+const HEIGHT: (f64, f64) = (9.0, 2.2);
+/// What growth there was, was early.
+const LATE_GROWTH: (f64, f64) = (1.2, 7.0);
+/// Some of the room goes at the end beyond the ordinary swing, not all of it.
+const JUMP: (f64, f64) = (1.2, 2.4);
+/// Busy, within or somewhat above the ordinary.
+const EXCESS: (f64, f64) = (3.2, 2.4);
+const FILES: (f64, f64) = (0.8, 9.0);
+
+impl Examine for UndersizedLimit {
+    fn cause(&self) -> Cause {
+        Cause::UndersizedLimit
+    }
+
+    fn prior(&self) -> f64 {
+        0.14
+    }
+
+    fn examine(&self, _kill: &KillScene<'_>, features: &Features) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let Some(shape) = &features.shape {
+            let floor = Bytes(shape.floor as u64);
+            findings.push(expects(
+                "height",
+                shape.height,
+                HEIGHT,
+                format!(
+                    "before the last moments memory never fell below {floor}, {} of the limit",
+                    percent(shape.height)
+                ),
+            ));
+            match shape.late_growth {
+                Some(late) => findings.push(expects(
+                    "late growth",
+                    late,
+                    LATE_GROWTH,
+                    format!("only {} of the growth came in the second half of the work", percent(late)),
+                )),
+                None => {
+                    findings.push(odds("late growth", 2.0, 1.0, format!("memory stayed level at {floor}")))
+                }
+            }
+            findings.push(expects(
+                "jump",
+                shape.jump,
+                JUMP,
+                format!("{} of the room went in the last moments", percent(shape.jump)),
+            ));
+        }
+        if let Some(load) = &features.load {
+            findings.push(expects(
+                "load",
+                load.excess,
+                EXCESS,
+                format!(
+                    "{} requests were running at the kill; {:.0} is an ordinary high",
+                    load.at_kill, load.ordinary
+                ),
+            ));
+        }
+        findings.extend(super::common::not_special(features, FILES));
+        findings
+    }
+
+    fn summary(&self, _incident: &Incident<'_>, features: &[Features]) -> String {
+        match features.last().and_then(|f| f.shape.as_ref()) {
+            Some(shape) => format!(
+                "memory had levelled off at {}, {} of the limit, and an ordinary busy moment took the rest",
+                Bytes(shape.floor as u64),
+                percent(shape.height)
+            ),
+            None => "the steady need sits too near the limit".to_owned(),
+        }
+    }
+}

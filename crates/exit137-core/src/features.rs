@@ -1,0 +1,418 @@
+//! Numbers that the causes are judged by: shares between 0 and 1 that mean the same for a 50 MiB and a 50 GiB
+//! container, for a life of a minute and of a week. A number that the data cannot give is absent.
+
+use crate::incident::{Episode, KillScene, Scene, VictimRole};
+use crate::memory::between;
+use crate::time::{SECOND, UnixNanos};
+use crate::verdict::LimitHit;
+use crate::work::Call;
+
+/// The first part of a life loads code, fills pools and connects; it says nothing about what comes after.
+const WARM_UP_SHARE: f64 = 0.12;
+/// No program warms up for longer.
+const WARM_UP_SECONDS_MAX: f64 = 900.0;
+/// The last part of a life, in which a sudden demand shows.
+const FINAL_SHARE: f64 = 0.06;
+/// A single request that takes memory takes it over seconds: the final part is at least this long, if the life
+/// is long enough for it.
+const FINAL_SECONDS: f64 = 8.0;
+/// Fewer points than this show no shape.
+const POINTS_MIN: usize = 8;
+/// A gap before the kill longer than this share of the episode hides what happened in it.
+const BLIND_SHARE_MAX: f64 = 0.2;
+/// Growth below this share of the ceiling is within what allocators do on their own.
+const GROWTH_SHARE_MIN: f64 = 0.06;
+
+/// What the memory did from start to kill.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    /// Level after warm-up that was never undercut again, bytes.
+    pub base: f64,
+    /// Level just before the final part that was never undercut again, bytes.
+    pub floor: f64,
+    /// What the memory was at the kill, bytes.
+    pub ceiling: f64,
+    /// Part of `ceiling − base` that came in the final part, beyond the trend and beyond what the memory
+    /// ordinarily swings: 0 (none) to 1 (all).
+    pub jump: f64,
+    /// `floor / ceiling`.
+    pub height: f64,
+    /// Part of the growth before the final part that came in its second half, by work done where calls are
+    /// known, else by time: 0.5 for steady growth, near 0 for a cache that has filled. Absent without growth.
+    pub late_growth: Option<f64>,
+    /// Growth before the final part, as a share of the ceiling.
+    pub growth: f64,
+    /// How far above its floor the memory ordinarily went (95th percentile), as a share of the ceiling.
+    pub ordinary_swing: f64,
+    /// Seconds measured.
+    pub seconds: f64,
+    /// Points measured.
+    pub points: usize,
+}
+
+/// The load around a kill.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Load {
+    /// Calls running at the kill.
+    pub at_kill: usize,
+    /// 95th percentile of calls running before.
+    pub ordinary: f64,
+    /// `at_kill / (at_kill + ordinary)`: one half for a busy but ordinary moment.
+    pub excess: f64,
+    /// Share of the most frequent operation among the calls at the kill.
+    pub top_share: f64,
+    /// Its ordinary share.
+    pub top_share_ordinary: f64,
+    /// Index of that operation.
+    pub top_operation: Option<u32>,
+    /// How unusual the most unusual call at the kill was: 1 − share of earlier time in which a call of its
+    /// operation that old was running.
+    pub rarest: f64,
+    /// Index of that call's operation.
+    pub rarest_operation: Option<u32>,
+}
+
+/// Everything about one kill, as numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Features {
+    /// Memory over time.
+    pub shape: Option<Shape>,
+    /// Calls.
+    pub load: Option<Load>,
+    /// File pages that could not be dropped (shmem, dirty, under writeback) as a share of the limit.
+    pub files: Option<f64>,
+    /// Share of processes other than the main one and its workers in the processes' memory.
+    pub others: Option<f64>,
+    /// Victim.
+    pub child_killed: Option<bool>,
+    /// The node's memory, not a limit of the pod's, was hit.
+    pub node: Option<bool>,
+    /// Calls that finished well in this life before the kill; absent when nothing tells.
+    pub served: Option<usize>,
+    /// Calls that were running at the kill.
+    pub running: usize,
+    /// Length of the life, seconds.
+    pub life_seconds: Option<f64>,
+    /// Whether the container had become ready.
+    pub ready: Option<bool>,
+}
+
+/// Takes the numbers of one kill.
+pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
+    let limit = kill.limit();
+    let record = &kill.record.kill;
+    let calls = kill.container.map_or(&[][..], |container| scene.work.calls_of(container));
+    let life = kill.life.map(|life| &scene.cast.lives[life]);
+    let started = life.and_then(|life| life.started_at);
+    Features {
+        shape: kill.episode.as_ref().and_then(|episode| shape(episode, calls)),
+        load: load(kill, scene, calls),
+        files: limit.and_then(|limit| files(kill, limit)),
+        others: others(kill),
+        child_killed: match kill.role {
+            VictimRole::Child => Some(true),
+            VictimRole::Main | VictimRole::Worker => Some(false),
+            VictimRole::Twin | VictimRole::Unclear => None,
+        },
+        node: record.limit_hit.map(|hit| matches!(hit, LimitHit::Node | LimitHit::Ancestor)),
+        served: served(kill, scene, calls, started),
+        running: kill.in_flight.len(),
+        life_seconds: started.map(|start| kill.at().seconds_since(start)),
+        ready: ready(kill, scene),
+    }
+}
+
+/// The shape of one episode.
+pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
+    let seconds = episode.seconds();
+    let points = &episode.series;
+    if points.len() < POINTS_MIN {
+        return None;
+    }
+    let last = points.last()?.0;
+    if episode.to.seconds_since(last) > BLIND_SHARE_MAX * seconds {
+        return None;
+    }
+    let warm = episode.from + (SECOND as f64 * (seconds * WARM_UP_SHARE).min(WARM_UP_SECONDS_MAX)) as i64;
+    let final_seconds = (seconds * FINAL_SHARE)
+        .max(2.5 * episode.interval)
+        .max(FINAL_SECONDS.min(seconds * 0.15))
+        .min(seconds * BLIND_SHARE_MAX);
+    let floor_from = floor_from_right(points);
+    let floor_at = |at: UnixNanos| {
+        let index = points.partition_point(|(time, _)| *time < at);
+        floor_from.get(index).or(floor_from.last()).copied().unwrap_or_default()
+    };
+    let end = start_of_jump(episode, &floor_at, warm, final_seconds);
+    let body = between(points, warm, end);
+    if body.len() < POINTS_MIN / 2 {
+        return None;
+    }
+    let (base, floor) = (floor_at(warm), floor_at(end));
+    let ceiling = episode.ceiling;
+    let room = (ceiling - base).max(ceiling * 0.01);
+    let middle = middle_of_work(calls, warm, end);
+    let (first, second) = (floor_at(middle) - base, floor - floor_at(middle));
+    let growth = (floor - base) / ceiling;
+    // What steady growth alone would have added in the final part.
+    let rate = second.max(0.0) / end.seconds_since(middle).max(1.0);
+    let trend = rate * episode.to.seconds_since(end);
+    let mut swings: Vec<f64> = body.iter().map(|(at, value)| (value - floor_at(*at)) / ceiling).collect();
+    swings.sort_by(f64::total_cmp);
+    let ordinary_swing = swings.get(swings.len() * 95 / 100).copied().unwrap_or_default().max(0.0);
+    Some(Shape {
+        base,
+        floor,
+        ceiling,
+        jump: ((ceiling * (1.0 - ordinary_swing) - floor - trend) / room).clamp(0.0, 1.0),
+        height: (floor / ceiling).clamp(0.0, 1.0),
+        late_growth: (growth >= GROWTH_SHARE_MIN)
+            .then(|| (second / (first + second).max(1.0)).clamp(0.0, 1.0)),
+        growth,
+        ordinary_swing,
+        seconds,
+        points: points.len(),
+    })
+}
+
+/// When the final part begins: a fixed time before the kill; or earlier, when memory rose steeply in the second
+/// half of the life, never came back, and the program held out for a while before the limit was met.
+fn start_of_jump(
+    episode: &Episode,
+    floor_at: &dyn Fn(UnixNanos) -> f64,
+    warm: UnixNanos,
+    final_seconds: f64,
+) -> UnixNanos {
+    /// A step takes this much of the room at once.
+    const STEP_SHARE: f64 = 0.4;
+    let width = (final_seconds * SECOND as f64) as i64;
+    let last = episode.to - width;
+    let half = episode.from + episode.to.since(episode.from) / 2;
+    let room = (episode.ceiling - floor_at(warm)).max(episode.ceiling * 0.01);
+    let rise = |at: UnixNanos| floor_at(at + width).min(episode.ceiling) - floor_at(at);
+    let steepest = episode
+        .series
+        .iter()
+        .map(|(at, _)| *at)
+        .filter(|at| *at >= half && *at + width <= last)
+        .max_by(|a, b| rise(*a).total_cmp(&rise(*b)).then(b.cmp(a)));
+    let final_rise = episode.ceiling - floor_at(last);
+    match steepest {
+        Some(at) if rise(at) >= STEP_SHARE * room && rise(at) > 1.5 * final_rise => at,
+        _ => last,
+    }
+}
+
+/// For each point, the lowest value from there to the end: what was never given back.
+pub fn floor_from_right(points: &[(UnixNanos, f64)]) -> Vec<f64> {
+    let mut floors: Vec<f64> = points.iter().map(|(_, value)| *value).collect();
+    for index in (0..floors.len().saturating_sub(1)).rev() {
+        floors[index] = floors[index].min(floors[index + 1]);
+    }
+    floors
+}
+
+/// When half of the calls between `from` and `to` were done; half of the time when there are too few to say.
+fn middle_of_work(calls: &[Call], from: UnixNanos, to: UnixNanos) -> UnixNanos {
+    const CALLS_MIN: usize = 40;
+    let mut ends: Vec<UnixNanos> = calls
+        .iter()
+        .filter(|call| !call.failed && call.end >= from && call.end <= to)
+        .map(|call| call.end)
+        .collect();
+    if ends.len() < CALLS_MIN {
+        return from + to.since(from) / 2;
+    }
+    ends.sort_unstable();
+    ends[ends.len() / 2]
+}
+
+fn load(kill: &KillScene<'_>, scene: &Scene<'_>, calls: &[Call]) -> Option<Load> {
+    let container = kill.container?;
+    // Without callers' spans nothing shows what ran at the kill: the victim's own spans died with it.
+    if !scene.work.with_callers.contains(&container) {
+        return active_requests(kill);
+    }
+    let to = kill.at();
+    let earliest = calls.first()?.start;
+    let from = earliest.max(to - 6 * 3600 * SECOND);
+    let quiet_until = to - 3 * SECOND.max((to.since(from) as f64 * FINAL_SHARE) as i64);
+    let samples = sample_times(from, quiet_until);
+    if samples.len() < POINTS_MIN {
+        return None;
+    }
+    let mut counts: Vec<f64> = Vec::with_capacity(samples.len());
+    let mut by_operation: std::collections::HashMap<u32, (f64, f64)> = std::collections::HashMap::new();
+    for at in &samples {
+        let running: Vec<&Call> = running_at(calls, *at);
+        counts.push(running.len() as f64);
+        let mut seen: Vec<u32> = running.iter().map(|call| call.operation).collect();
+        seen.sort_unstable();
+        for operation in &seen {
+            by_operation.entry(*operation).or_default().0 += 1.0;
+        }
+        seen.dedup();
+        for operation in seen {
+            by_operation.entry(operation).or_default().1 += 1.0;
+        }
+    }
+    counts.sort_by(f64::total_cmp);
+    let ordinary = counts[counts.len() * 95 / 100];
+    let at_kill = kill.in_flight.len();
+    let total: f64 = by_operation.values().map(|(count, _)| count).sum();
+    let (top_operation, top) = most_frequent(&kill.in_flight);
+    let share_ordinary =
+        |operation: u32| by_operation.get(&operation).map_or(0.0, |(count, _)| count / total.max(1.0));
+    let rarest = kill.in_flight.iter().map(|call| (unusual(call, calls, to, from), call.operation));
+    let rarest = rarest.max_by(|a, b| a.0.total_cmp(&b.0));
+    Some(Load {
+        at_kill,
+        ordinary,
+        excess: at_kill as f64 / (at_kill as f64 + ordinary).max(1.0),
+        top_share: top as f64 / at_kill.max(1) as f64,
+        top_share_ordinary: top_operation.map_or(0.0, share_ordinary),
+        top_operation,
+        rarest: rarest.map_or(0.0, |(unusual, _)| unusual),
+        rarest_operation: rarest.map(|(_, operation)| operation),
+    })
+}
+
+/// The SDK's own count of open requests, where callers are not traced. It is as old as the last export.
+fn active_requests(kill: &KillScene<'_>) -> Option<Load> {
+    let series = &kill.memory.active_requests;
+    let before = between(series, UnixNanos(i64::MIN), kill.at());
+    let (last, earlier) = before.split_last()?;
+    if earlier.len() < POINTS_MIN || kill.at().seconds_since(last.0) > 5.0 {
+        return None;
+    }
+    let mut counts: Vec<f64> = earlier.iter().map(|(_, count)| *count).collect();
+    counts.sort_by(f64::total_cmp);
+    let ordinary = counts[counts.len() * 95 / 100];
+    let at_kill = last.1.max(0.0);
+    // The count is as old as the last export: a low one says nothing of what came since.
+    if at_kill <= ordinary {
+        return None;
+    }
+    Some(Load {
+        at_kill: at_kill as usize,
+        ordinary,
+        excess: at_kill / (at_kill + ordinary).max(1.0),
+        top_share: 0.0,
+        top_share_ordinary: 0.0,
+        top_operation: None,
+        rarest: 0.0,
+        rarest_operation: None,
+    })
+}
+
+/// Up to 400 moments, evenly spread.
+fn sample_times(from: UnixNanos, to: UnixNanos) -> Vec<UnixNanos> {
+    let width = to.since(from);
+    if width <= 0 {
+        return Vec::new();
+    }
+    let count = (width / (SECOND / 4)).clamp(1, 400);
+    (0..count).map(|index| from + width / count * index).collect()
+}
+
+/// Calls running at `at`. Looks back over the longest tenth of an hour only: longer calls are rare, and a look at
+/// every call for every moment would not be linear.
+fn running_at(calls: &[Call], at: UnixNanos) -> Vec<&Call> {
+    const LOOK_BACK: i64 = 360 * SECOND;
+    let end = calls.partition_point(|call| call.start <= at);
+    let start = calls.partition_point(|call| call.start < at - LOOK_BACK);
+    calls[start..end.max(start)].iter().filter(|call| call.end > at).collect()
+}
+
+fn most_frequent(calls: &[Call]) -> (Option<u32>, usize) {
+    let mut counts: std::collections::BTreeMap<u32, usize> = std::collections::BTreeMap::new();
+    for call in calls {
+        *counts.entry(call.operation).or_default() += 1;
+    }
+    let top = counts.into_iter().max_by_key(|(operation, count)| (*count, std::cmp::Reverse(*operation)));
+    top.map_or((None, 0), |(operation, count)| (Some(operation), count))
+}
+
+/// 1 − share of earlier time in which a call of this operation, at least as old as this one is at the kill, ran.
+fn unusual(call: &Call, calls: &[Call], at: UnixNanos, from: UnixNanos) -> f64 {
+    let age = at.since(call.start);
+    let mut covered = 0i64;
+    let mut until = from;
+    for other in calls
+        .iter()
+        .filter(|other| other.operation == call.operation && other.end < at && other.start < call.start)
+    {
+        // The time during which `other` was at least this old.
+        let begin = (other.start + age).max(until);
+        if other.end > begin {
+            covered += other.end.since(begin);
+            until = other.end;
+        }
+    }
+    1.0 - covered as f64 / at.since(from).max(1) as f64
+}
+
+fn files(kill: &KillScene<'_>, limit: f64) -> Option<f64> {
+    let parts = [("shmem", "shmem"), ("file_dirty", "dirty"), ("file_writeback", "writeback")];
+    let told: Vec<f64> = parts.iter().filter_map(|(v2, v1)| kill.stat(v2, v1)).collect();
+    if !told.is_empty() {
+        return Some((told.iter().sum::<f64>() / limit).clamp(0.0, 1.0));
+    }
+    // Without the kernel's word: shmem as sampled, else what the working set holds beyond anonymous memory.
+    let at = kill.at();
+    let shmem = kill.memory.at(crate::verdict::MemoryKind::Shmem, at);
+    let rest = || {
+        let working_set = kill.memory.at(crate::verdict::MemoryKind::WorkingSet, at)?;
+        let anon = kill.memory.at(crate::verdict::MemoryKind::Anon, at)?;
+        Some((working_set - anon).max(0.0))
+    };
+    shmem.or_else(rest).map(|bytes| (bytes / limit).clamp(0.0, 1.0))
+}
+
+/// Memory of processes that are not what serves, as a share of all processes' memory at the kill.
+fn others(kill: &KillScene<'_>) -> Option<f64> {
+    if kill.role == VictimRole::Twin {
+        return None;
+    }
+    let (_, main) = kill.main.as_ref()?;
+    let resident = |task: &crate::kernel::Task| task.rss_anon.unwrap_or(task.rss) as f64;
+    let (mut own, mut other) = (0.0, 0.0);
+    for task in &kill.record.report?.tasks {
+        let helper = kill.role == VictimRole::Child && kill.record.pids.contains(&task.pid);
+        if (task.name == *main && !helper) || task.name == "pause" {
+            own += resident(task);
+        } else {
+            other += resident(task);
+        }
+    }
+    (own + other > 0.0).then(|| other / (own + other))
+}
+
+fn served(
+    kill: &KillScene<'_>,
+    scene: &Scene<'_>,
+    calls: &[Call],
+    started: Option<UnixNanos>,
+) -> Option<usize> {
+    let container = kill.container?;
+    let start = started?;
+    // A container that sends no telemetry of a service of its own may serve without showing it.
+    let instrumented = scene.cast.containers[container]
+        .resources
+        .iter()
+        .any(|id| scene.observations.resource_attribute(*id, "service.name").is_some());
+    if calls.is_empty() && (!instrumented || scene.observations.traces.spans.is_empty()) {
+        return None;
+    }
+    let at = kill.at();
+    Some(calls.iter().filter(|call| !call.failed && call.start >= start && call.end <= at).count())
+}
+
+fn ready(kill: &KillScene<'_>, scene: &Scene<'_>) -> Option<bool> {
+    let container = kill.container?;
+    let pod = scene.cast.pods[scene.cast.containers[container].pod].kubernetes?;
+    match pod.ready_at {
+        Some(ready) => (ready <= kill.at()).then_some(true),
+        None => Some(false),
+    }
+}

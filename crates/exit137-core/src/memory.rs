@@ -1,0 +1,331 @@
+//! The memory of one life over time, joined from cgroup samples, container metrics and process metrics.
+//!
+//! Sources measure different things at different times. They are kept apart by kind; [`LifeMemory::hard`] picks
+//! the one series that best shows what cannot be reclaimed, which is what an OOM kill is about.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::identity::{Cast, LifeIndex};
+use crate::observation::Observations;
+use crate::observation::metric::{Quantity, Subject};
+use crate::time::{SECOND, UnixNanos};
+use crate::verdict::MemoryKind;
+
+/// A series needs this many points before another, coarser kind is preferred over it.
+const POINTS_MIN: usize = 4;
+
+/// Time and bytes, sorted by time, one point a time.
+pub type Series = Vec<(UnixNanos, f64)>;
+
+/// One process over time.
+#[derive(Debug, Clone, Default)]
+pub struct ProcessSeries {
+    /// Host PID, or 0 when the process is known by its telemetry alone.
+    pub pid: u32,
+    /// `comm`.
+    pub comm: String,
+    /// Resident set.
+    pub rss: Series,
+}
+
+/// The memory of one life.
+#[derive(Debug, Clone, Default)]
+pub struct LifeMemory {
+    /// By kind.
+    pub by_kind: BTreeMap<MemoryKind, Series>,
+    /// By process: from cgroup samples, else one an SDK instance.
+    pub processes: Vec<ProcessSeries>,
+    /// Heap left after collections, where a runtime tells it.
+    pub heap_floor: Series,
+    /// Requests being served, where the SDK counts them.
+    pub active_requests: Series,
+    /// Limit by metrics.
+    pub limit_bytes: Option<u64>,
+}
+
+impl LifeMemory {
+    /// The series that shows best what could not be reclaimed, and its kind.
+    pub fn hard(&self) -> Option<(MemoryKind, &Series)> {
+        // Anonymous memory first: page cache is given back before anyone is killed.
+        const ORDER: [MemoryKind; 4] =
+            [MemoryKind::Anon, MemoryKind::WorkingSet, MemoryKind::ProcessRss, MemoryKind::Usage];
+        let present = |least: usize| {
+            ORDER.iter().find_map(|kind| {
+                self.by_kind.get(kind).filter(|series| series.len() >= least).map(|series| (*kind, series))
+            })
+        };
+        present(POINTS_MIN).or_else(|| present(1))
+    }
+
+    /// The last value of `kind` at or before `at`.
+    pub fn at(&self, kind: MemoryKind, at: UnixNanos) -> Option<f64> {
+        value_at(self.by_kind.get(&kind)?, at)
+    }
+}
+
+/// The last value at or before `at`.
+pub fn value_at(series: &Series, at: UnixNanos) -> Option<f64> {
+    let after = series.partition_point(|(time, _)| *time <= at);
+    series.get(after.checked_sub(1)?).map(|(_, value)| *value)
+}
+
+/// The part of a sorted series within `from..=to`.
+pub fn between(series: &[(UnixNanos, f64)], from: UnixNanos, to: UnixNanos) -> &[(UnixNanos, f64)] {
+    let start = series.partition_point(|(time, _)| *time < from);
+    let end = series.partition_point(|(time, _)| *time <= to);
+    &series[start..end.max(start)]
+}
+
+/// The median distance of points, in seconds.
+pub fn interval_seconds(series: &[(UnixNanos, f64)]) -> Option<f64> {
+    let mut gaps: Vec<i64> = series.windows(2).map(|pair| pair[1].0.since(pair[0].0)).collect();
+    gaps.sort_unstable();
+    gaps.get(gaps.len() / 2).map(|gap| *gap as f64 / SECOND as f64)
+}
+
+/// The memory of every life.
+#[derive(Debug, Default)]
+pub struct Memory {
+    lives: HashMap<LifeIndex, LifeMemory>,
+    /// Node memory by node name: (available, working set, allocatable).
+    pub nodes: BTreeMap<String, NodeMemory>,
+}
+
+/// The memory of a node.
+#[derive(Debug, Clone, Default)]
+pub struct NodeMemory {
+    /// Bytes available.
+    pub available: Series,
+    /// Bytes that pods may use.
+    pub allocatable_bytes: Option<f64>,
+}
+
+static NOTHING: LifeMemory = LifeMemory::EMPTY;
+
+impl LifeMemory {
+    /// Nothing measured.
+    pub const EMPTY: Self = Self {
+        by_kind: BTreeMap::new(),
+        processes: Vec::new(),
+        heap_floor: Vec::new(),
+        active_requests: Vec::new(),
+        limit_bytes: None,
+    };
+}
+
+impl Memory {
+    /// Joins all memory that was observed.
+    pub fn of(observations: &Observations, cast: &Cast<'_>) -> Self {
+        let mut memory = Self::default();
+        memory.add_cgroup_samples(observations, cast);
+        let from_cgroup: Vec<LifeIndex> = memory.lives.keys().copied().collect();
+        memory.add_metrics(observations, cast, &from_cgroup);
+        for life in memory.lives.values_mut() {
+            life.by_kind.values_mut().for_each(sort);
+            sort_and_sum(&mut life.heap_floor);
+            sort_and_sum(&mut life.active_requests);
+            life.processes.iter_mut().for_each(|process| sort(&mut process.rss));
+            life.processes.sort_by_key(|process| (process.pid, process.rss.first().map(|(at, _)| *at)));
+        }
+        for node in memory.nodes.values_mut() {
+            sort(&mut node.available);
+        }
+        memory
+    }
+
+    /// The memory of `life`; empty when nothing measured it.
+    pub fn life(&self, life: LifeIndex) -> &LifeMemory {
+        self.lives.get(&life).unwrap_or(&NOTHING)
+    }
+
+    fn add_cgroup_samples(&mut self, observations: &Observations, cast: &Cast<'_>) {
+        for sample in &observations.cgroup_samples {
+            let life = sample.container_id.as_deref().and_then(|id| cast.life_by_id(id));
+            let life = life.or_else(|| life_by_names(cast, sample));
+            let Some(life) = life else { continue };
+            let memory = self.lives.entry(life).or_default();
+            let inactive = sample.inactive_file.unwrap_or_default();
+            let file = sample.file.map(|file| file.saturating_sub(sample.shmem.unwrap_or_default()));
+            let kinds = [
+                (MemoryKind::Usage, sample.usage),
+                (MemoryKind::WorkingSet, sample.usage.map(|usage| usage.saturating_sub(inactive))),
+                (MemoryKind::Anon, sample.anon),
+                (MemoryKind::File, file),
+                (MemoryKind::Shmem, sample.shmem),
+                (MemoryKind::Kernel, sample.kernel),
+            ];
+            for (kind, value) in kinds {
+                if let Some(value) = value {
+                    memory.by_kind.entry(kind).or_default().push((sample.at, value as f64));
+                }
+            }
+            for process in &sample.procs {
+                let known = memory.processes.iter_mut().find(|known| known.pid == process.pid);
+                let point = (sample.at, process.rss as f64);
+                match known {
+                    Some(known) => {
+                        known.rss.push(point);
+                        // `exec` gives a process its name: the latest sample tells it.
+                        if known.rss.first().is_some_and(|first| first.0 <= point.0) {
+                            known.comm = process.comm.to_string();
+                        }
+                    }
+                    None => memory.processes.push(ProcessSeries {
+                        pid: process.pid,
+                        comm: process.comm.to_string(),
+                        rss: vec![point],
+                    }),
+                }
+            }
+        }
+    }
+
+    fn add_metrics(&mut self, observations: &Observations, cast: &Cast<'_>, from_cgroup: &[LifeIndex]) {
+        // One value may arrive under two names while a fleet migrates: the lower rank wins, they are never added.
+        let mut best: HashMap<(u32, Subject, Quantity), u8> = HashMap::new();
+        for series in &observations.metrics.series {
+            let key = (series.resource.0, series.metric.subject, series.metric.quantity);
+            let rank = best.entry(key).or_insert(series.metric.rank);
+            *rank = (*rank).min(series.metric.rank);
+        }
+        for series in &observations.metrics.series {
+            let key = (series.resource.0, series.metric.subject, series.metric.quantity);
+            if best.get(&key) != Some(&series.metric.rank) {
+                continue;
+            }
+            if series.metric.subject == Subject::Node {
+                self.add_node(observations, series);
+                continue;
+            }
+            let Some(container) = cast.container_of_resource(series.resource) else { continue };
+            let id = observations
+                .resource_attribute(series.resource, "container.id")
+                .and_then(|id| cast.life_by_id(id));
+            for point in &series.points {
+                // Collectors keep a container.id attribute apart for each run; an SDK's points are placed by time.
+                let Some(life) = id.or_else(|| cast.life_at(container, point.at)) else { continue };
+                let sampled = from_cgroup.contains(&life);
+                let memory = self.lives.entry(life).or_default();
+                memory.add_point(series, (point.at, point.value), sampled);
+            }
+        }
+        for life in self.lives.values_mut() {
+            life.add_process_sum();
+        }
+    }
+
+    fn add_node(&mut self, observations: &Observations, series: &crate::observation::metric::MetricSeries) {
+        let name = observations.resource_attribute(series.resource, "k8s.node.name").unwrap_or("node");
+        let node = self.nodes.entry(name.to_owned()).or_default();
+        match series.metric.quantity {
+            Quantity::Available => {
+                node.available.extend(series.points.iter().map(|point| (point.at, point.value)))
+            }
+            Quantity::Allocatable => {
+                node.allocatable_bytes = series.points.iter().map(|point| point.value).next_back()
+            }
+            _ => {}
+        }
+    }
+}
+
+fn life_by_names(cast: &Cast<'_>, sample: &crate::observation::cgroup::CgroupSample) -> Option<LifeIndex> {
+    let container = (0..cast.containers.len()).find(|&container| {
+        let entry = &cast.containers[container];
+        let pod = &cast.pods[entry.pod];
+        let name = sample.container.as_ref().or(sample.cgroup_path.as_ref());
+        pod.uid == sample.pod_uid && entry.name.as_ref() == name
+    })?;
+    cast.life_at(container, sample.at)
+}
+
+impl LifeMemory {
+    fn add_point(
+        &mut self,
+        series: &crate::observation::metric::MetricSeries,
+        point: (UnixNanos, f64),
+        sampled: bool,
+    ) {
+        let (metric, resource) = (series.metric, series.resource.0);
+        let kind = match (metric.subject, metric.quantity) {
+            // cgroup samples are finer and of the same files: one source a kind, never a mixture.
+            (Subject::Container, _) if sampled && metric.quantity != Quantity::Limit => return,
+            (Subject::Container, Quantity::Rss) => MemoryKind::Anon,
+            (Subject::Container, Quantity::Usage) => MemoryKind::Usage,
+            (Subject::Container, Quantity::WorkingSet) => MemoryKind::WorkingSet,
+            (Subject::Container, Quantity::Cache) => MemoryKind::File,
+            (Subject::Container, Quantity::Limit | Quantity::LimitDesired) => {
+                if point.1 > 0.0 && point.1 < 2f64.powi(62) {
+                    self.limit_bytes = Some(point.1 as u64);
+                }
+                return;
+            }
+            (Subject::Process, Quantity::Rss) => {
+                // PIDs of SDKs are of the container's namespace: mark them by resource, above any PID.
+                let pid = u32::MAX - resource;
+                match self.processes.iter_mut().find(|process| process.pid == pid) {
+                    Some(process) => process.rss.push(point),
+                    None => self.processes.push(ProcessSeries { pid, comm: String::new(), rss: vec![point] }),
+                }
+                return;
+            }
+            (Subject::Runtime, Quantity::HeapAfterCollection) => return self.heap_floor.push(point),
+            (Subject::Process, Quantity::ActiveRequests) => return self.active_requests.push(point),
+            _ => return,
+        };
+        self.by_kind.entry(kind).or_default().push(point);
+    }
+
+    /// Sums the processes that report themselves: each counts from its first to its last report, with the last
+    /// value it gave.
+    fn add_process_sum(&mut self) {
+        let mut own: Vec<Series> = self
+            .processes
+            .iter()
+            .filter(|process| process.comm.is_empty())
+            .map(|process| process.rss.clone())
+            .collect();
+        own.iter_mut().for_each(sort);
+        let sum = match own.as_slice() {
+            [] => return,
+            [only] => only.clone(),
+            many => {
+                let mut times: Vec<UnixNanos> = many.iter().flatten().map(|(at, _)| *at).collect();
+                times.sort_unstable();
+                times.dedup();
+                let alive = |series: &&Series, at: UnixNanos| {
+                    series.first().is_some_and(|(first, _)| *first <= at)
+                        && series.last().is_some_and(|(last, _)| *last >= at)
+                };
+                let total = |at: UnixNanos| {
+                    many.iter()
+                        .filter(|series| alive(series, at))
+                        .filter_map(|series| value_at(series, at))
+                        .sum()
+                };
+                times.into_iter().map(|at| (at, total(at))).collect()
+            }
+        };
+        self.by_kind.insert(MemoryKind::ProcessRss, sum);
+    }
+}
+
+/// Pools of one heap, and routes of one server, are told apart by attributes and belong together: values of one
+/// time are added up.
+fn sort_and_sum(series: &mut Series) {
+    series.retain(|(_, value)| value.is_finite());
+    series.sort_by_key(|(at, _)| *at);
+    series.dedup_by(|later, kept| {
+        let same = later.0 == kept.0;
+        if same {
+            kept.1 += later.1;
+        }
+        same
+    });
+}
+
+fn sort(series: &mut Series) {
+    series.retain(|(_, value)| value.is_finite());
+    series.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    series.dedup_by_key(|(at, _)| *at);
+}

@@ -1,0 +1,154 @@
+//! Who did it: which operation's executions explain the memory. The cause is settled first; it decides what is
+//! asked. Of a leak: whose finishes explain the growth of the floor. Of a spike, a surge or a child: who was
+//! running at the kills, weighted by how rare that is.
+
+mod attributes;
+mod floor;
+mod growth;
+mod presence;
+mod regression;
+mod tally;
+mod versions;
+
+use std::collections::BTreeMap;
+
+use floor::Question;
+
+use crate::features::Features;
+use crate::identity::ContainerIndex;
+use crate::incident::Scene;
+use crate::incident::{Incident, VictimRole};
+use crate::verdict::{Cause, Interval, IntroducedBy, MemoryKind, OperationClaim, Probability};
+
+/// Reserved name: memory grows with time, whatever is asked of the service.
+pub(crate) const BACKGROUND: &str = "background";
+/// Reserved name: every request keeps something.
+pub(crate) const EVERY_REQUEST: &str = "every request";
+
+/// Claims below this are not worth a line.
+const PROBABILITY_MIN: f64 = 0.02;
+/// Claims listed.
+const CLAIMS_MAX: usize = 5;
+
+/// What is said of the operations of an incident.
+#[derive(Debug, Default)]
+pub struct Operations {
+    /// Ranked.
+    pub claims: Vec<OperationClaim>,
+    /// Version that brought the fault.
+    pub introduced_by: Option<IntroducedBy>,
+    /// Requests in flight at the kills that nothing recovered, by Little's law.
+    pub in_flight_missing: Option<f64>,
+}
+
+/// One operation, or a group that cannot be told apart, with how sure it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Suspect {
+    /// Names, reserved ones included.
+    pub names: Vec<String>,
+    /// Index of the (first) operation; `None` for reserved names.
+    pub operation: Option<u32>,
+    /// Probability.
+    pub probability: f64,
+    /// Bytes kept or held by one execution: low, mid, high.
+    pub bytes: Option<(f64, f64, f64)>,
+    /// Share of the growth explained.
+    pub share: Option<f64>,
+    /// One sentence.
+    pub summary: String,
+}
+
+/// Ranks the operations of an incident with this cause.
+pub fn operations_of(incident: &Incident<'_>, features: &[Features], cause: Cause) -> Operations {
+    let suspects = match cause {
+        Cause::Leak => growth::suspects(&question_of(incident, None)),
+        Cause::TmpfsOrPageCache => growth::suspects(&question_of(incident, Some(MemoryKind::Shmem))),
+        Cause::OperationSpike => presence::suspects_of_spike(incident),
+        Cause::ChildProcess if incident.latest().role == VictimRole::Child => {
+            presence::suspects_of_spike(incident)
+        }
+        Cause::ConcurrencySurge => presence::suspects_of_surge(incident),
+        _ => Vec::new(),
+    };
+    let service = service_of(incident);
+    let mut claims: Vec<OperationClaim> = suspects
+        .into_iter()
+        .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
+        .take(CLAIMS_MAX)
+        .map(|suspect| claim(incident, cause, suspect, service.clone()))
+        .collect();
+    claims.sort_by(|a, b| b.probability.0.total_cmp(&a.probability.0).then_with(|| a.names.cmp(&b.names)));
+    Operations {
+        introduced_by: (cause == Cause::Leak).then(|| versions::introduced_by(incident)).flatten(),
+        in_flight_missing: presence::missing_by_littles_law(incident, features),
+        claims,
+    }
+}
+
+fn claim(incident: &Incident<'_>, cause: Cause, suspect: Suspect, service: Option<String>) -> OperationClaim {
+    let latest = incident.latest();
+    let running =
+        |operation: u32| latest.in_flight.iter().filter(|call| call.operation == operation).count() as u32;
+    let attributes = match (cause, suspect.operation) {
+        (Cause::OperationSpike | Cause::ChildProcess, Some(operation)) => {
+            attributes::at_kills(incident, operation)
+        }
+        (Cause::Leak | Cause::TmpfsOrPageCache, _) if suspect.probability >= 0.5 => {
+            let kind = (cause == Cause::TmpfsOrPageCache).then_some(MemoryKind::Shmem);
+            growth::best_value(&question_of(incident, kind), &suspect.names[0])
+        }
+        _ => BTreeMap::new(),
+    };
+    OperationClaim {
+        in_flight_at_kill: suspect.operation.map_or(0, running),
+        bytes_per_execution: suspect.bytes.map(|(low, mid, high)| crate::verdict::Interval {
+            low,
+            mid,
+            high,
+        }),
+        share_of_growth: suspect.share,
+        probability: Probability(suspect.probability.clamp(0.0, 1.0)),
+        summary: suspect.summary,
+        names: suspect.names,
+        attributes,
+        service,
+    }
+}
+
+fn question_of<'a>(incident: &Incident<'a>, kind: Option<MemoryKind>) -> Question<'a> {
+    let cuts = incident.kills.iter().filter_map(|kill| Some((kill.life?, kill.at()))).collect();
+    Question { scene: incident.scene, containers: incident.containers(), cuts, kind }
+}
+
+/// Who is behind the growth of a container that was not killed.
+pub fn operations_of_leak(scene: &Scene<'_>, container: ContainerIndex) -> Vec<OperationClaim> {
+    let question = Question { scene, containers: vec![container], cuts: Vec::new(), kind: None };
+    let service = service_of_container(scene, container);
+    let suspects = growth::suspects(&question).into_iter();
+    suspects
+        .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
+        .take(CLAIMS_MAX)
+        .map(|suspect| OperationClaim {
+            attributes: match suspect.probability {
+                p if p >= 0.5 => growth::best_value(&question, &suspect.names[0]),
+                _ => BTreeMap::new(),
+            },
+            in_flight_at_kill: 0,
+            bytes_per_execution: suspect.bytes.map(|(low, mid, high)| Interval { low, mid, high }),
+            share_of_growth: suspect.share,
+            probability: Probability(suspect.probability.clamp(0.0, 1.0)),
+            summary: suspect.summary,
+            names: suspect.names,
+            service: service.clone(),
+        })
+        .collect()
+}
+
+fn service_of(incident: &Incident<'_>) -> Option<String> {
+    service_of_container(incident.scene, incident.latest().container?)
+}
+
+fn service_of_container(scene: &Scene<'_>, container: ContainerIndex) -> Option<String> {
+    let name = |resource| scene.observations.resource_attribute(resource, "service.name");
+    scene.cast.containers[container].resources.iter().find_map(|resource| name(*resource)).map(str::to_owned)
+}

@@ -1,0 +1,199 @@
+//! The requests that a kill swallowed. OpenTelemetry exports a span when it ends, so the request that ran when
+//! SIGKILL came is exactly the one without a span. Its caller's span and its own finished children remain.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::identity::{Cast, ContainerIndex};
+use crate::observation::Observations;
+use crate::observation::span::{Span, SpanKind};
+use crate::time::{Moment, SECOND, UnixNanos};
+use crate::verdict::RecoveredFrom;
+use crate::work::{Call, CallSource, Work};
+
+/// A caller notices a dead connection at once, a proxy between them a little later.
+const CALLER_NOTICES_MAX: i64 = 5 * SECOND;
+
+/// A caller that waits for its own time-out: the call is still unanswered then, and ends in an error.
+const CALLER_TIMEOUT_MAX: i64 = 120 * SECOND;
+
+/// How long before the kill a lost request's last finished child may lie.
+const ORPHAN_AGE_MAX: i64 = 30 * SECOND;
+
+/// More requests in flight at one kill than this are counted, not listed.
+const LISTED_MAX: usize = 2000;
+
+/// One recovered request.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// Best name.
+    pub operation: String,
+    /// The call it is, when its caller's span is known.
+    pub call: Option<Call>,
+    /// Trace.
+    pub trace_id: u128,
+    /// The caller's span (the lost span's own id is not known to it), or the lost span's id for orphans.
+    pub span_id: u64,
+    /// Start.
+    pub started_at: UnixNanos,
+    /// How it is known.
+    pub from: RecoveredFrom,
+    /// URL, query, peer.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Attributes that tell one request from another.
+const TELLING: &[&str] = &[
+    "url.full",
+    "http.url",
+    "url.path",
+    "http.target",
+    "url.query",
+    "messaging.destination.name",
+    "messaging.message.id",
+    "rpc.method",
+    "rpc.service",
+    "error.type",
+];
+
+/// The requests that each of these containers was serving when it was killed at that moment, in the given order.
+pub fn recover(
+    observations: &Observations,
+    cast: &Cast<'_>,
+    work: &Work,
+    kills: &[(ContainerIndex, Moment)],
+) -> Vec<Vec<Recovered>> {
+    let mut orphans = orphans(observations, cast, kills);
+    let requests_of = |(number, (container, at)): (usize, &(ContainerIndex, Moment))| {
+        let mut found = from_callers(observations, work, *container, *at);
+        // A trace whose caller got its answer is finished: only the span's last batch was lost.
+        let known: HashSet<u128> = traces_called(observations, work, *container, *at);
+        let orphans = std::mem::take(&mut orphans[number]);
+        found.extend(orphans.into_iter().filter(|orphan| !known.contains(&orphan.trace_id)));
+        found.sort_by_key(|request| (request.started_at, request.span_id));
+        found.truncate(LISTED_MAX);
+        found
+    };
+    kills.iter().enumerate().map(requests_of).collect()
+}
+
+/// Traces whose caller's span is known, around a kill.
+fn traces_called(
+    observations: &Observations,
+    work: &Work,
+    container: ContainerIndex,
+    at: Moment,
+) -> HashSet<u128> {
+    let calls = work.calls_of(container);
+    let begun = calls.partition_point(|call| call.start <= at.at + SECOND);
+    let near = calls[..begun]
+        .iter()
+        .filter(|call| call.source == CallSource::Caller && call.end >= at.at - 2 * ORPHAN_AGE_MAX);
+    near.filter_map(|call| observations.traces.spans.get(call.span as usize))
+        .map(|span| span.trace_id)
+        .collect()
+}
+
+fn attributes_of(observations: &Observations, span: &Span) -> BTreeMap<String, String> {
+    let text = |symbol| observations.symbols.text(symbol);
+    let pairs = observations.traces.attributes(span).iter().map(|(key, value)| (text(*key), text(*value)));
+    pairs
+        .filter(|(key, _)| TELLING.contains(key))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Callers' spans that began before the kill, ended in an error soon after it, and were never answered. A
+/// refused connection begins after the kill and is none of them.
+fn from_callers(
+    observations: &Observations,
+    work: &Work,
+    container: ContainerIndex,
+    at: Moment,
+) -> Vec<Recovered> {
+    let slack = at.uncertainty.min(SECOND) + SECOND / 5;
+    let calls = work.calls_of(container);
+    let begun = calls.partition_point(|call| call.start <= at.at);
+    let lost = calls[..begun].iter().filter(|call| {
+        let lag = call.end.since(at.at);
+        call.source == CallSource::Caller
+            && call.failed
+            && lag >= -slack
+            && (lag <= CALLER_NOTICES_MAX
+                || lag <= CALLER_TIMEOUT_MAX && call.end.since(call.start) > CALLER_NOTICES_MAX)
+    });
+    lost.filter_map(|call| {
+        let span = observations.traces.spans.get(call.span as usize)?;
+        Some(Recovered {
+            operation: work.operations.get(call.operation as usize)?.clone(),
+            call: Some(*call),
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            started_at: span.start,
+            from: RecoveredFrom::ClientSpan,
+            attributes: attributes_of(observations, span),
+        })
+    })
+    .collect()
+}
+
+/// Finished children of a victim whose parent never arrived: fingerprints of a request that had not ended. One a
+/// trace, by kill. (It may have ended within the last batch that was never sent; nothing here can tell.)
+fn orphans(
+    observations: &Observations,
+    cast: &Cast<'_>,
+    kills: &[(ContainerIndex, Moment)],
+) -> Vec<Vec<Recovered>> {
+    let mut kills_of: HashMap<ContainerIndex, Vec<(UnixNanos, usize)>> = HashMap::new();
+    for (number, (container, at)) in kills.iter().enumerate() {
+        kills_of.entry(*container).or_default().push((at.at, number));
+    }
+    kills_of.values_mut().for_each(|times| times.sort_unstable());
+    let kill_after = |span: &Span| {
+        let times = kills_of.get(&cast.container_of_resource(span.resource)?)?;
+        let next = times.partition_point(|(at, _)| *at + SECOND < span.end);
+        times.get(next).filter(|(at, _)| at.since(span.end) <= ORPHAN_AGE_MAX).map(|(_, number)| *number)
+    };
+    let mut missing: HashMap<(u128, u64), (usize, Vec<&Span>)> = HashMap::new();
+    for span in &observations.traces.spans {
+        let inner = matches!(span.kind, SpanKind::Internal | SpanKind::Client | SpanKind::Producer);
+        if inner
+            && span.parent_span_id != 0
+            && let Some(kill) = kill_after(span)
+        {
+            missing.entry((span.trace_id, span.parent_span_id)).or_insert((kill, Vec::new())).1.push(span);
+        }
+    }
+    for span in &observations.traces.spans {
+        missing.remove(&(span.trace_id, span.span_id));
+    }
+    let mut lost: Vec<(usize, Recovered)> = missing
+        .into_iter()
+        .filter_map(|((trace_id, span_id), (kill, children))| {
+            let first = children.iter().min_by_key(|span| (span.start, span.span_id))?;
+            let last = children.iter().max_by_key(|span| (span.end, span.span_id))?;
+            Some((
+                kill,
+                Recovered {
+                    operation: format!(
+                        "unfinished request, last seen in {}",
+                        observations.symbols.text(last.name)
+                    ),
+                    call: None,
+                    trace_id,
+                    span_id,
+                    started_at: first.start,
+                    from: RecoveredFrom::Orphans,
+                    attributes: attributes_of(observations, last),
+                },
+            ))
+        })
+        .collect();
+    // A trace may miss several parents of one request: the outermost began first.
+    lost.sort_by_key(|(kill, request)| (*kill, request.trace_id, request.started_at, request.span_id));
+    lost.dedup_by_key(|(kill, request)| (*kill, request.trace_id));
+    let mut by_kill: Vec<Vec<Recovered>> = vec![Vec::new(); kills.len()];
+    for (kill, request) in lost {
+        by_kill[kill].push(request);
+    }
+    by_kill
+}

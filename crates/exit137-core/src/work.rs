@@ -1,0 +1,431 @@
+//! The work of each container: its calls, over time, including those whose own span the kill swallowed.
+//!
+//! A call is a SERVER or CONSUMER span, or a root INTERNAL span where a service has neither. A caller's CLIENT
+//! or PRODUCER span without such a child stands for a call whose span was lost: still running, or finished in
+//! the last batch that never left the process.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::identity::{Cast, ContainerIndex};
+use crate::observation::Observations;
+use crate::observation::span::{Span, SpanKind, SpanStatus};
+use crate::symbol::Symbol;
+use crate::time::{SECOND, UnixNanos};
+
+/// How a call is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CallSource {
+    /// Its own span.
+    Own,
+    /// Only its caller's span.
+    Caller,
+}
+
+/// One execution of an operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Call {
+    /// Start.
+    pub start: UnixNanos,
+    /// End; of a lost call, when its caller gave up.
+    pub end: UnixNanos,
+    /// Index into [`Work::operations`].
+    pub operation: u32,
+    /// Index into the spans.
+    pub span: u32,
+    /// How it is known.
+    pub source: CallSource,
+    /// Ended in an error, as far as is known.
+    pub failed: bool,
+    /// How many calls it stands for under sampling.
+    pub weight: f32,
+}
+
+/// The calls of all containers.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Names of operations, as exported (method and route where the span name is less than that).
+    pub operations: Vec<String>,
+    /// By container, each by start.
+    pub calls: HashMap<ContainerIndex, Vec<Call>>,
+    /// Containers whose callers' spans are there.
+    pub with_callers: HashSet<ContainerIndex>,
+}
+
+impl Work {
+    /// Finds the calls of every container.
+    pub fn of(observations: &Observations, cast: &Cast<'_>) -> Self {
+        Builder::new(observations, cast).build()
+    }
+
+    /// The calls of `container`, by start.
+    pub fn calls_of(&self, container: ContainerIndex) -> &[Call] {
+        self.calls.get(&container).map_or(&[], Vec::as_slice)
+    }
+
+    /// Calls of `container` running at `at`.
+    pub fn in_flight(&self, container: ContainerIndex, at: UnixNanos) -> impl Iterator<Item = &Call> {
+        let calls = self.calls_of(container);
+        let begun = calls.partition_point(|call| call.start <= at);
+        calls[..begun].iter().filter(move |call| call.end > at)
+    }
+}
+
+/// Names of the attributes that are looked at, as symbols.
+struct Keys {
+    method: [Option<Symbol>; 2],
+    route: Option<Symbol>,
+    path: [Option<Symbol>; 4],
+    address: [Option<Symbol>; 4],
+    port: [Option<Symbol>; 2],
+    destination: [Option<Symbol>; 2],
+    rpc_method: Option<Symbol>,
+    rpc_service: Option<Symbol>,
+}
+
+impl Keys {
+    fn of(observations: &Observations) -> Self {
+        let key = |name| observations.symbols.find(name);
+        Self {
+            method: [key("http.request.method"), key("http.method")],
+            route: key("http.route"),
+            path: [key("url.path"), key("http.target"), key("url.full"), key("http.url")],
+            address: [key("server.address"), key("net.peer.name"), key("peer.service"), key("http.host")],
+            port: [key("server.port"), key("net.peer.port")],
+            destination: [key("messaging.destination.name"), key("messaging.destination")],
+            rpc_method: key("rpc.method"),
+            rpc_service: key("rpc.service"),
+        }
+    }
+}
+
+struct Builder<'o> {
+    observations: &'o Observations,
+    cast: &'o Cast<'o>,
+    keys: Keys,
+    work: Work,
+    operation_ids: HashMap<String, u32>,
+    /// Span name and route to operation, so that most spans need no text at all.
+    by_name: HashMap<(Symbol, Option<Symbol>), u32>,
+}
+
+/// Whom a client span called: its address and port, as it wrote them.
+type Target = (Option<Symbol>, Option<Symbol>);
+
+impl<'o> Builder<'o> {
+    fn new(observations: &'o Observations, cast: &'o Cast<'o>) -> Self {
+        let keys = Keys::of(observations);
+        Self {
+            observations,
+            cast,
+            keys,
+            work: Work::default(),
+            operation_ids: HashMap::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    fn build(mut self) -> Work {
+        let spans = &self.observations.traces.spans;
+        let containers: Vec<Option<ContainerIndex>> = (0..self.observations.resources.len() as u32)
+            .map(|id| self.cast.container_of_resource(crate::observation::ResourceId(id)))
+            .collect();
+        let container_of = |span: &Span| containers.get(span.resource.0 as usize).copied().flatten();
+        let entry = |span: &Span| matches!(span.kind, SpanKind::Server | SpanKind::Consumer);
+        // What a container's entry spans are: SERVER and CONSUMER where it has any, else root INTERNAL.
+        let mut has_entries: HashSet<ContainerIndex> = HashSet::new();
+        // Callers' span id to the container and operation that answered.
+        let mut answered: HashMap<u64, (ContainerIndex, u32)> = HashMap::new();
+        let mut entries: HashMap<u64, ContainerIndex> = HashMap::new();
+        for span in spans.iter().filter(|span| entry(span)) {
+            if let Some(container) = container_of(span) {
+                has_entries.insert(container);
+                entries.insert(span.span_id, container);
+            }
+        }
+        for (index, span) in spans.iter().enumerate() {
+            let Some(container) = container_of(span) else { continue };
+            let root = span.parent_span_id == 0 && span.kind == SpanKind::Internal;
+            let is_call = if has_entries.contains(&container) {
+                // An entry span inside an entry span is the same call, told by two instrumentations.
+                entry(span) && entries.get(&span.parent_span_id) != Some(&container)
+            } else {
+                root
+            };
+            if is_call {
+                let operation = self.operation_of(span);
+                if span.parent_span_id != 0 {
+                    answered.insert(span.parent_span_id, (container, operation));
+                }
+                self.push(container, index, span, operation, CallSource::Own);
+            }
+        }
+        self.add_unanswered(&containers, &answered);
+        for calls in self.work.calls.values_mut() {
+            calls.sort_unstable_by_key(|call| (call.start, call.end, call.span));
+        }
+        self.work
+    }
+
+    fn push(
+        &mut self,
+        container: ContainerIndex,
+        index: usize,
+        span: &Span,
+        operation: u32,
+        source: CallSource,
+    ) {
+        self.work.calls.entry(container).or_default().push(Call {
+            start: span.start,
+            end: span.end.max(span.start),
+            operation,
+            span: index as u32,
+            source,
+            failed: span.status == SpanStatus::Error,
+            weight: span.weight.max(1.0),
+        });
+    }
+
+    /// Callers' spans that nobody answered, given to the container that answers that address otherwise.
+    fn add_unanswered(
+        &mut self,
+        containers: &[Option<ContainerIndex>],
+        answered: &HashMap<u64, (ContainerIndex, u32)>,
+    ) {
+        let spans = &self.observations.traces.spans;
+        let calls_out = |span: &&Span| matches!(span.kind, SpanKind::Client | SpanKind::Producer);
+        let mut votes: HashMap<Target, HashMap<ContainerIndex, u32>> = HashMap::new();
+        let mut routes: HashMap<ContainerIndex, Routes> = HashMap::new();
+        for span in spans.iter().filter(calls_out) {
+            if let Some(&(container, operation)) = answered.get(&span.span_id) {
+                *votes.entry(self.target_of(span)).or_default().entry(container).or_default() += 1;
+                let shape = self.shape_of(span);
+                *routes
+                    .entry(container)
+                    .or_default()
+                    .0
+                    .entry(shape)
+                    .or_default()
+                    .entry(operation)
+                    .or_default() += 1;
+                self.work.with_callers.insert(container);
+            }
+        }
+        for (index, span) in spans.iter().enumerate().filter(|(_, span)| calls_out(span)) {
+            if answered.contains_key(&span.span_id) {
+                continue;
+            }
+            let target = self.target_of(span);
+            let caller = containers.get(span.resource.0 as usize).copied().flatten();
+            let Some(container) = self.container_behind(&target, &votes, span.start, caller) else {
+                continue;
+            };
+            let shape = self.shape_of(span);
+            let known = routes.get(&container).and_then(|routes| routes.best(&shape));
+            let operation = known.unwrap_or_else(|| self.operation_by_route(container, &shape));
+            self.push(container, index, span, operation, CallSource::Caller);
+        }
+    }
+
+    /// The container that answers at this address; of several replicas, the one alive at that time.
+    fn container_behind(
+        &self,
+        target: &Target,
+        votes: &HashMap<Target, HashMap<ContainerIndex, u32>>,
+        at: UnixNanos,
+        caller: Option<ContainerIndex>,
+    ) -> Option<ContainerIndex> {
+        if let Some(containers) = votes.get(target) {
+            let alive = |c: &ContainerIndex| {
+                let lives = &self.cast.containers[*c].lives;
+                lives.is_empty()
+                    || lives.iter().any(|&life| {
+                        let life = &self.cast.lives[life];
+                        life.started_at.is_none_or(|start| start <= at)
+                            && life.ended_at.is_none_or(|end| end.at + SECOND >= at)
+                    })
+            };
+            let by_votes = |c: &ContainerIndex| {
+                (alive(c), containers.get(c).copied().unwrap_or_default(), std::cmp::Reverse(*c))
+            };
+            return containers.keys().copied().max_by_key(by_votes);
+        }
+        // A service that never answered: its address begins with the name of its workload or container.
+        let address = self.observations.symbols.text(target.0?);
+        let host = address.split(['.', ':']).next().unwrap_or_default();
+        let called_so = |c: &ContainerIndex| {
+            let entry = &self.cast.containers[*c];
+            let workload = self.cast.pods[entry.pod].workload.as_ref().map(|workload| workload.name.as_str());
+            Some(*c) != caller && (workload == Some(host) || entry.name.as_deref() == Some(host))
+        };
+        let mut candidates = (0..self.cast.containers.len()).filter(called_so);
+        candidates.next().filter(|_| candidates.next().is_none())
+    }
+
+    fn target_of(&self, span: &Span) -> Target {
+        let traces = &self.observations.traces;
+        let first =
+            |keys: &[Option<Symbol>]| keys.iter().flatten().find_map(|key| traces.attribute(span, *key));
+        let address = first(&self.keys.address).or_else(|| first(&self.keys.destination));
+        (address, first(&self.keys.port))
+    }
+
+    fn first_text(&self, span: &Span, keys: &[Option<Symbol>]) -> Option<&'o str> {
+        let traces = &self.observations.traces;
+        let value = keys.iter().flatten().find_map(|key| traces.attribute(span, *key))?;
+        Some(self.observations.symbols.text(value))
+    }
+
+    /// Method and path of a caller's span with what looks like an identifier replaced, or its own name.
+    fn shape_of(&self, span: &Span) -> String {
+        let method = self.first_text(span, &self.keys.method);
+        match (method, self.first_text(span, &self.keys.path)) {
+            (Some(method), Some(url)) => format!("{method} {}", path_shape(path_of(url))),
+            _ => self.observations.symbols.text(span.name).to_owned(),
+        }
+    }
+
+    fn operation_of(&mut self, span: &Span) -> u32 {
+        let route = self.keys.route.and_then(|key| self.observations.traces.attribute(span, key));
+        if let Some(&operation) = self.by_name.get(&(span.name, route)) {
+            return operation;
+        }
+        let name = self.observations.symbols.text(span.name);
+        let method = self.first_text(span, &self.keys.method);
+        // A name of the method alone is what SDKs send where the route was not known in time.
+        let bare =
+            method.is_some_and(|method| name == method || name == "HTTP" || name == format!("HTTP {method}"));
+        let text = match (method, route, self.first_text(span, &self.keys.path)) {
+            (Some(method), Some(route), _) if bare => {
+                format!("{method} {}", self.observations.symbols.text(route))
+            }
+            (Some(method), None, Some(path)) if bare => {
+                // Not cached: the name says less than the path.
+                let text = format!("{method} {}", path_shape(path_of(path)));
+                return self.operation_named(&text);
+            }
+            _ => self.rpc_name(span, name),
+        };
+        let operation = self.operation_named(&text);
+        self.by_name.insert((span.name, route), operation);
+        operation
+    }
+
+    fn rpc_name(&self, span: &Span, name: &str) -> String {
+        let service = self.first_text(span, &[self.keys.rpc_service]);
+        let method = self.first_text(span, &[self.keys.rpc_method]);
+        match (service, method) {
+            (Some(service), Some(method)) if name == method && !name.contains('/') => {
+                format!("{service}/{method}")
+            }
+            _ => name.to_owned(),
+        }
+    }
+
+    fn operation_named(&mut self, name: &str) -> u32 {
+        if let Some(&operation) = self.operation_ids.get(name) {
+            return operation;
+        }
+        let operation = self.work.operations.len() as u32;
+        self.work.operations.push(name.to_owned());
+        self.operation_ids.insert(name.to_owned(), operation);
+        operation
+    }
+
+    /// The operation of `container` whose route pattern fits best; otherwise what the caller called.
+    fn operation_by_route(&mut self, container: ContainerIndex, shape: &str) -> u32 {
+        let calls = self.work.calls.get(&container).map_or(&[][..], Vec::as_slice);
+        let known: HashSet<u32> = calls.iter().map(|call| call.operation).collect();
+        let fits = |operation: &u32| route_fits(&self.work.operations[*operation as usize], shape);
+        let best = known
+            .into_iter()
+            .filter_map(|operation| fits(&operation).map(|literal| (literal, operation)))
+            .max();
+        match best {
+            Some((_, operation)) => operation,
+            None => self.operation_named(shape),
+        }
+    }
+}
+
+/// How often a caller's shape led to which operation.
+#[derive(Default)]
+struct Routes(HashMap<String, HashMap<u32, u32>>);
+
+impl Routes {
+    fn best(&self, shape: &str) -> Option<u32> {
+        let operations = self.0.get(shape)?;
+        operations
+            .iter()
+            .max_by_key(|(operation, count)| (**count, std::cmp::Reverse(**operation)))
+            .map(|(operation, _)| *operation)
+    }
+}
+
+/// The path of a URL or of a request target, without its query.
+pub fn path_of(url: &str) -> &str {
+    let after_scheme =
+        url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("/", |start| &rest[start..]));
+    after_scheme.split(['?', '#']).next().unwrap_or("/")
+}
+
+/// A path with what looks like an identifier (digits, UUIDs, long tokens) replaced by `{}`.
+pub fn path_shape(path: &str) -> String {
+    let is_identifier = |segment: &str| {
+        let digits = segment.bytes().filter(u8::is_ascii_digit).count();
+        // `v1` and `page2` are names; `67`, `SKU-0001234` and a UUID are not.
+        digits > 0
+            && (digits == segment.len()
+                || segment.len() >= 16
+                || (segment.len() >= 8 && digits * 3 >= segment.len()))
+    };
+    let segments = path.split('/').map(|segment| if is_identifier(segment) { "{}" } else { segment });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// Whether the pattern of `operation` (`GET /members/<int:id>`) fits `shape` (`GET /members/{}`), and how many of
+/// its segments are literal.
+fn route_fits(operation: &str, shape: &str) -> Option<usize> {
+    let (method, pattern) = operation.split_once(' ')?;
+    let (called_method, path) = shape.split_once(' ')?;
+    let (pattern, path): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
+    if method != called_method || pattern.len() != path.len() {
+        return None;
+    }
+    let parameter = |segment: &str| segment.starts_with([':', '{', '<', '*']);
+    let mut literal = 0;
+    for (pattern, segment) in pattern.iter().zip(&path) {
+        if pattern == segment {
+            literal += 1;
+        } else if !parameter(pattern) {
+            return None;
+        }
+    }
+    Some(literal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{path_of, path_shape, route_fits};
+
+    #[test]
+    fn identifiers_in_paths_are_told_from_names() {
+        let cases = [
+            ("http://catalog.shop.svc:58715/products/67", "/products/{}"),
+            ("/orders/9f1c2d3e-aaaa-4bbb-8ccc-0123456789ab/lines?x=1", "/orders/{}/lines"),
+            ("/v1/hotel", "/v1/hotel"),
+            ("https://example.net", "/"),
+            ("/exports?range=year", "/exports"),
+        ];
+        for (url, shape) in cases {
+            assert_eq!(path_shape(path_of(url)), shape, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_most_literal_route_fits_best() {
+        assert_eq!(route_fits("GET /members/<int:id>", "GET /members/{}"), Some(2));
+        assert_eq!(route_fits("GET /members/me", "GET /members/me"), Some(3));
+        assert_eq!(route_fits("POST /members/:id", "GET /members/{}"), None);
+        assert_eq!(route_fits("GET /members", "GET /members/{}"), None);
+    }
+}

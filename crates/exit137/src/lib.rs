@@ -1,0 +1,6 @@
+//! exit137, the program: commands and the forms in which they print a verdict.
+//!
+//! A library only so that tests and examples reach it; the contract is the command line and its output.
+
+pub mod commands;
+pub mod output;

@@ -1,0 +1,166 @@
+//! The program as a shell sees it: exit codes, what goes to which stream, messages.
+
+mod support;
+
+use std::process::{Command, Output, Stdio};
+
+use support::scratch;
+
+fn exit137(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_exit137"));
+    command.args(arguments).env_remove("NO_COLOR").env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = exit137(arguments).output().expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+/// A folder with one file in which there is nothing to find.
+fn nothing_to_find(name: &str) -> String {
+    let folder = scratch(name);
+    std::fs::write(folder.join("notes.txt"), "nothing here\n").expect("written");
+    folder.to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_missing_file_is_named_with_its_reason() {
+    let (code, stdout, stderr) = run(&["diagnose", "no-such-file.json"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_eq!(stderr, "cannot open no-such-file.json: No such file or directory\n");
+}
+
+#[test]
+fn a_hostile_file_name_cannot_steer_the_terminal() {
+    let (code, _, stderr) = run(&["diagnose", "no\u{1b}[31m\u{202e}file\n2"]);
+    assert_eq!(code, 2);
+    assert_eq!(stderr, "cannot open nofile 2: No such file or directory\n");
+}
+
+#[test]
+fn finding_nothing_is_one() {
+    let folder = nothing_to_find("nothing");
+    let (code, stdout, _) = run(&["diagnose", &folder, "--quiet"]);
+    assert_eq!(code, 1);
+    assert!(stdout.starts_with("no OOM kill found\n  looked in: Kubernetes (nothing)"), "{stdout}");
+    assert!(stdout.contains("\nhint: "), "{stdout}");
+
+    let filters = ["--namespace", "shop", "--container", "cart", "--since", "2026-11-22T09:00:00Z"];
+    let (code, stdout, _) = run(&[&["diagnose", folder.as_str(), "--quiet"][..], &filters].concat());
+    assert_eq!(code, 1);
+    assert!(
+        stdout.starts_with("no OOM kill found for shop/cart since 2026-11-22T09:00:00.000Z\n"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn every_format_is_printed_even_if_nothing_was_found() {
+    let folder = nothing_to_find("formats");
+    for (format, start) in [
+        ("json", "{\n  \"schema\": \"exit137.verdict/1\""),
+        ("markdown", "## No OOM kill"),
+        ("html", "<!doctype html>"),
+    ] {
+        let (code, stdout, stderr) = run(&["diagnose", &folder, "--quiet", "--output", format]);
+        assert_eq!((code, stderr.as_str()), (1, ""), "{format}");
+        assert!(stdout.starts_with(start), "{format}: {stdout}");
+    }
+}
+
+#[test]
+fn out_writes_a_file_and_nothing_else() {
+    let folder = nothing_to_find("out");
+    let page = scratch("out-page").join("report.html");
+    let page = page.to_string_lossy();
+    let (code, stdout, _) = run(&["diagnose", &folder, "-q", "-o", "html", "--out", &page]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(std::fs::read_to_string(&*page).expect("written").ends_with("</html>\n"));
+
+    let (code, _, stderr) = run(&["diagnose", &folder, "-q", "--out", "/nonexistent/report.txt"]);
+    assert_eq!(code, 2);
+    assert_eq!(stderr, "cannot write /nonexistent/report.txt: No such file or directory\n");
+}
+
+#[test]
+fn wrong_usage_is_two() {
+    let cases: [&[&str]; 6] = [
+        &[],
+        &["diagnose"],
+        &["diagnose", "x", "--output", "yaml"],
+        &["diagnose", "x", "--since", "yesterday"],
+        &["diagnose", "x", "--threads", "0"],
+        &["completions", "tcsh"],
+    ];
+    for arguments in cases {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(!stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn color_is_off_in_a_pipe_and_on_when_forced() {
+    let folder = nothing_to_find("color");
+    let (_, plain, _) = run(&["diagnose", &folder, "-q"]);
+    assert!(!plain.contains('\u{1b}'));
+    let (_, colored, _) = run(&["diagnose", &folder, "-q", "--color", "always"]);
+    assert!(colored.contains('\u{1b}'));
+    let (_, json, _) = run(&["diagnose", &folder, "-q", "--color", "always", "-o", "json"]);
+    assert!(!json.contains('\u{1b}'));
+}
+
+#[test]
+fn width_wraps_the_text() {
+    let folder = nothing_to_find("width");
+    for (asked, columns) in [("20", 60), ("60", 60), ("120", 120), ("1000", 160)] {
+        let (_, stdout, _) = run(&["diagnose", &folder, "-q", "--width", asked]);
+        assert!(stdout.lines().all(|line| line.chars().count() <= columns), "{asked}: {stdout}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = exit137(&["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn shells_and_man_are_served() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, stdout, _) = run(&["completions", shell]);
+        assert_eq!(code, 0, "{shell}");
+        assert!(stdout.contains("diagnose"), "{shell}");
+    }
+    let (code, page, _) = run(&["man"]);
+    assert_eq!(code, 0);
+    assert!(page.contains(".TH exit137"), "{page}");
+
+    let folder = scratch("man");
+    let (code, ..) = run(&["man", "--dir", &folder.to_string_lossy()]);
+    assert_eq!(code, 0);
+    let mut pages: Vec<_> = std::fs::read_dir(&folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    pages.sort();
+    assert_eq!(pages, ["exit137-completions.1", "exit137-diagnose.1", "exit137-man.1", "exit137.1"]);
+}
+
+#[test]
+fn help_says_how() {
+    let (code, help, _) = run(&["diagnose", "--help"]);
+    assert_eq!(code, 0);
+    for part in ["Examples:", "Exit codes:", "Environment:", "kubectl get pods", "NO_COLOR", "--timezone"] {
+        assert!(help.contains(part), "{part}");
+    }
+}
