@@ -154,7 +154,9 @@ fn headline(
     } else {
         format!("{who} was OOM-killed {times}")
     };
-    let limit = incident.latest().limit().map(|limit| format!(" at its limit of {}", Bytes(limit as u64)));
+    let told = incident.latest().record.kill.limit_hit.is_some();
+    let at = if told { "at its limit of" } else { "with a limit of" };
+    let limit = incident.latest().limit().map(|limit| format!(" {at} {}", Bytes(limit as u64)));
     let limit = limit.filter(|_| cause != Cause::NodePressure).unwrap_or_default();
     let sentence = match (cause, summary) {
         (Cause::Unknown, _) => format!("{event}{limit}; what was given does not tell why"),

@@ -93,6 +93,9 @@ pub struct Features {
     pub child_killed: Option<bool>,
     /// The node's memory, not a limit of the pod's, was hit.
     pub node: Option<bool>,
+    /// Where nothing tells whose limit was hit: how far below the container's own limit its memory still was by the
+    /// last measurement, its trend and its ordinary swing, as a share of the limit.
+    pub shortfall: Option<f64>,
     /// Calls that finished well in this life before the kill; absent when nothing tells.
     pub served: Option<usize>,
     /// Calls that were running at the kill.
@@ -114,6 +117,7 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
     let base = shape.as_ref().filter(|_| kill.role != VictimRole::Worker).map_or(0.0, |shape| shape.base);
     Features {
         load: load(kill, scene, calls),
+        shortfall: shortfall(kill, shape.as_ref()),
         files: limit.and_then(|limit| files(kill, (limit - base).max(limit * 0.1))),
         shape,
         others: others(kill),
@@ -460,6 +464,20 @@ fn served(
     }
     let at = kill.at();
     Some(calls.iter().filter(|call| !call.failed && call.start >= start && call.end <= at).count())
+}
+
+fn shortfall(kill: &KillScene<'_>, shape: Option<&Shape>) -> Option<f64> {
+    let (limit, episode) = (kill.limit()?, kill.episode.as_ref()?);
+    if kill.record.kill.limit_hit.is_some() {
+        return None;
+    }
+    let kinds = [crate::verdict::MemoryKind::Usage, crate::verdict::MemoryKind::WorkingSet];
+    let last = kinds.iter().find_map(|kind| kill.memory.at(*kind, kill.at()))?;
+    // Two intervals of growth may pass unseen, one before the kill and one for its inexact time.
+    let unseen = 2.0 * episode.interval + kill.record.kill.at.uncertainty as f64 / SECOND as f64;
+    let rate = shape.map_or(0.0, |shape| (shape.floor - shape.base).max(0.0) / shape.seconds);
+    let swing = shape.map_or(0.0, |shape| shape.ordinary_swing * shape.ceiling);
+    Some(((limit - last - rate * unseen - swing) / limit).clamp(0.0, 1.0))
 }
 
 /// A container that the API shows without any limit of its own or of its pod can only have met the node's.

@@ -30,6 +30,16 @@ pub(super) fn not_special(features: &Features, files: (f64, f64)) -> Vec<Finding
     findings.into_iter().map(Finding::aside).collect()
 }
 
+/// A steady rise ends at the limit, not short of it.
+pub(super) fn reached(features: &Features) -> Option<Finding> {
+    let share = features.shortfall?;
+    let text = format!(
+        "the container was still {} of its own limit short of it, and nothing tells whose limit was hit",
+        percent(share)
+    );
+    Some(expects("shortfall", share, (1.0, 40.0), text).aside())
+}
+
 /// The same without the start.
 pub(super) fn elsewhere(features: &Features, files: (f64, f64)) -> Vec<Finding> {
     ordinary_place(features, files).into_iter().map(Finding::aside).collect()

@@ -76,6 +76,7 @@ impl Examine for Leak {
                 ),
             ));
         }
+        findings.extend(super::common::reached(features));
         findings.extend(super::common::not_special(features, FILES));
         findings
     }

@@ -136,6 +136,7 @@ fn population_nats(name: &str, x: f64) -> f64 {
         "others" => ((0.7, 5.0), 0.88),
         "load" => ((2.0, 3.2), 0.75),
         "rarest" => ((3.0, 1.0), 0.8),
+        "shortfall" => ((1.0, 30.0), 0.6),
         _ => return 0.0,
     };
     (weight * beta_nats(x, ordinary.0, ordinary.1).exp() + (1.0 - weight)).ln()

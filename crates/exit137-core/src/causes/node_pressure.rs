@@ -41,17 +41,9 @@ impl Examine for NodePressure {
             )),
             (None, _) => {}
         }
-        if features.node.is_none()
-            && let Some(limit) = kill.limit()
-            && let Some(usage) = last_usage(kill)
-        {
-            let share = (usage / limit).min(1.0);
-            findings.push(expects(
-                "own share",
-                share,
-                (1.6, 2.4),
-                format!("the container was last measured at {} of its own limit", percent(share)),
-            ));
+        if let Some(share) = features.shortfall {
+            let text = format!("the container was still {} of its own limit short of it", percent(share));
+            findings.push(expects("shortfall", share, (1.4, 2.0), text));
         }
         findings
     }
@@ -62,14 +54,4 @@ impl Examine for NodePressure {
             _ => "the node ran out of memory and the kernel chose this container, which was inside its own limit".to_owned(),
         }
     }
-}
-
-fn last_usage(kill: &KillScene<'_>) -> Option<f64> {
-    let at = kill.at();
-    let kinds = [
-        crate::verdict::MemoryKind::Usage,
-        crate::verdict::MemoryKind::WorkingSet,
-        crate::verdict::MemoryKind::Anon,
-    ];
-    kinds.iter().find_map(|kind| kill.memory.at(*kind, at))
 }

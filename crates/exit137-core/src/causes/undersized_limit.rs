@@ -82,6 +82,7 @@ impl Examine for UndersizedLimit {
                 ),
             ));
         }
+        findings.extend(super::common::reached(features));
         findings.extend(super::common::not_special(features, FILES));
         findings
     }
