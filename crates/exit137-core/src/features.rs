@@ -122,7 +122,10 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
             VictimRole::Main | VictimRole::Worker => Some(false),
             VictimRole::Twin | VictimRole::Unclear => None,
         },
-        node: record.limit_hit.map(|hit| matches!(hit, LimitHit::Node | LimitHit::Ancestor)),
+        node: match record.limit_hit {
+            Some(hit) => Some(matches!(hit, LimitHit::Node | LimitHit::Ancestor)),
+            None => unlimited(kill, scene).then_some(true),
+        },
         served: served(kill, scene, calls, started),
         running: kill.in_flight.len(),
         life_seconds: match (kill.role, &kill.episode) {
@@ -151,8 +154,9 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
         .min(seconds * BLIND_SHARE_MAX);
     let floor_from = floor_from_right(points);
     let floor_at = |at: UnixNanos| {
-        let index = points.partition_point(|(time, _)| *time < at);
-        floor_from.get(index).or(floor_from.last()).copied().unwrap_or_default()
+        // The last point before counts: between two coarse points memory may have jumped at any time.
+        let index = points.partition_point(|(time, _)| *time <= at).saturating_sub(1);
+        floor_from.get(index).copied().unwrap_or_default()
     };
     let end = start_of_jump(episode, &floor_at, warm, final_seconds);
     let body = between(points, warm, end);
@@ -167,7 +171,9 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
     let growth = (floor - base) / ceiling;
     // What steady growth alone would have added in the final part.
     let rate = second.max(0.0) / end.seconds_since(middle).max(1.0);
-    let trend = rate * episode.to.seconds_since(end);
+    let known =
+        points[..points.partition_point(|(time, _)| *time <= end)].last().map_or(end, |(time, _)| *time);
+    let trend = rate * episode.to.seconds_since(known);
     let mut swings: Vec<f64> = body.iter().map(|(at, value)| (value - floor_at(*at)) / ceiling).collect();
     swings.sort_by(f64::total_cmp);
     let ordinary_swing = swings.get(swings.len() * 95 / 100).copied().unwrap_or_default().max(0.0);
@@ -456,11 +462,24 @@ fn served(
     Some(calls.iter().filter(|call| !call.failed && call.start >= start && call.end <= at).count())
 }
 
+/// A container that the API shows without any limit of its own or of its pod can only have met the node's.
+fn unlimited(kill: &KillScene<'_>, scene: &Scene<'_>) -> bool {
+    let Some(container) = kill.container else { return false };
+    let entry = &scene.cast.containers[container];
+    let pod = scene.cast.pods[entry.pod].kubernetes;
+    let (Some(spec), Some(pod)) = (entry.spec, pod) else { return false };
+    spec.limit_bytes.is_none() && pod.limit_bytes.is_none() && kill.limit().is_none()
+}
+
+/// Whether the container had become ready: known only when a version of the pod showed it running.
 fn ready(kill: &KillScene<'_>, scene: &Scene<'_>) -> Option<bool> {
     let container = kill.container?;
-    let pod = scene.cast.pods[scene.cast.containers[container].pod].kubernetes?;
+    let entry = &scene.cast.containers[container];
+    let pod = scene.cast.pods[entry.pod].kubernetes?;
     match pod.ready_at {
         Some(ready) => (ready <= kill.at()).then_some(true),
-        None => Some(false),
+        None => {
+            pod.running.iter().any(|running| Some(&running.container) == entry.name.as_ref()).then_some(false)
+        }
     }
 }

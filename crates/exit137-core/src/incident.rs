@@ -8,7 +8,7 @@ use crate::observation::Observations;
 use crate::recovered::Recovered;
 use crate::time::{SECOND, UnixNanos};
 use crate::verdict::{LimitHit, MemoryKind};
-use crate::work::{Call, Work};
+use crate::work::{Call, CallSource, Work};
 
 /// What all incidents share.
 pub struct Scene<'a> {
@@ -34,7 +34,7 @@ pub struct Episode {
     pub series: Series,
     /// What `series` would have read at the kill.
     pub ceiling: f64,
-    /// The limit that `series` is held against; absent for one process of several.
+    /// The limit that was hit.
     pub limit: Option<f64>,
     /// Seconds between points.
     pub interval: f64,
@@ -151,7 +151,10 @@ pub fn scene_of_kill<'a>(
     let role = role_of_victim(record, memory, scene, life, main.as_ref());
     let mut in_flight: Vec<Call> = Vec::new();
     if let Some(container) = container {
-        in_flight.extend(scene.work.in_flight(container, record.kill.at.at));
+        // What began within the uncertainty of the kill may have begun after it, and met a closed door.
+        let sure = record.kill.at.at - record.kill.at.uncertainty.min(2 * SECOND);
+        let began_before = |call: &&Call| call.start <= sure || call.source == CallSource::Own;
+        in_flight.extend(scene.work.in_flight(container, record.kill.at.at).filter(began_before));
         // The kill's time is not exact: a caller's span that ended just before it by the clocks was running too.
         let known: std::collections::HashSet<u32> = in_flight.iter().map(|call| call.span).collect();
         in_flight.extend(
@@ -166,50 +169,33 @@ pub fn scene_of_kill<'a>(
 
 fn episode_of(kill: &KillScene<'_>, scene: &Scene<'_>, previous: Option<UnixNanos>) -> Option<Episode> {
     let to = kill.at();
-    let own = kill.record.kill.victim.pid.filter(|_| matches!(kill.role, VictimRole::Worker));
-    let process = own.and_then(|pid| {
-        kill.memory.processes.iter().find(|process| process.pid == pid && process.rss.len() >= 4)
-    });
-    let (kind, series, of_process) = match process {
-        Some(process) => (MemoryKind::ProcessRss, &process.rss, true),
-        None => {
-            let (kind, series) = kill.memory.hard()?;
-            (kind, series, false)
-        }
-    };
-    let born = match process {
-        Some(process) => process.rss.first().map(|(at, _)| *at),
-        None => kill.life.and_then(|life| scene.cast.lives[life].started_at),
-    };
+    let (kind, series) = kill.memory.hard()?;
     let first = series.first().map(|(at, _)| *at)?;
-    let mut from = born.unwrap_or(first);
-    if let (Some(previous), false) = (previous, of_process) {
+    let mut from = kill.life.and_then(|life| scene.cast.lives[life].started_at).unwrap_or(first);
+    if let Some(previous) = previous {
         // The kernel frees a victim's memory within seconds of the kill.
         from = from.max(previous + 2 * SECOND);
     }
     let points: Series = between(series, from, to).to_vec();
     let last = points.last()?.1;
-    let ceiling = ceiling_of(kill, kind, of_process).unwrap_or(last).max(last);
+    let ceiling = ceiling_of(kill, kind).unwrap_or(last).max(last);
     let interval = crate::memory::interval_seconds(&points).unwrap_or(to.seconds_since(from));
-    let limit = kill.limit().filter(|_| !of_process);
-    Some(Episode { from, to, series: points, ceiling, limit, interval })
+    Some(Episode { from, to, series: points, ceiling, limit: kill.limit(), interval })
 }
 
 /// What a series of this kind would have read at the moment of the kill.
-fn ceiling_of(kill: &KillScene<'_>, kind: MemoryKind, of_process: bool) -> Option<f64> {
+fn ceiling_of(kill: &KillScene<'_>, kind: MemoryKind) -> Option<f64> {
     let victim = &kill.record.kill.victim;
     let resident = victim.anon_bytes.map(|anon| {
         (anon + victim.file_bytes.unwrap_or_default() + victim.shmem_bytes.unwrap_or_default()) as f64
     });
-    if of_process {
-        return resident;
-    }
     let own_limit = kill.record.kill.limit_hit != Some(LimitHit::Node)
         && kill.record.kill.limit_hit != Some(LimitHit::Ancestor);
     match kind {
         // The statistics are of the cgroup whose limit was hit: right for the container when it has the pod alone.
         MemoryKind::Anon if own_limit => kill.stat("anon", "rss").or_else(|| kill.limit()),
-        MemoryKind::ProcessRss => resident.or_else(|| kill.limit()),
+        // The victim is not all there is of several processes.
+        MemoryKind::ProcessRss if kill.role == VictimRole::Main => resident.or_else(|| kill.limit()),
         _ if own_limit => kill.limit(),
         _ => resident,
     }

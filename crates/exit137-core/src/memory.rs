@@ -289,25 +289,38 @@ impl LifeMemory {
         let sum = match own.as_slice() {
             [] => return,
             [only] => only.clone(),
-            many => {
-                let mut times: Vec<UnixNanos> = many.iter().flatten().map(|(at, _)| *at).collect();
-                times.sort_unstable();
-                times.dedup();
-                let alive = |series: &&Series, at: UnixNanos| {
-                    series.first().is_some_and(|(first, _)| *first <= at)
-                        && series.last().is_some_and(|(last, _)| *last >= at)
-                };
-                let total = |at: UnixNanos| {
-                    many.iter()
-                        .filter(|series| alive(series, at))
-                        .filter_map(|series| value_at(series, at))
-                        .sum()
-                };
-                times.into_iter().map(|at| (at, total(at))).collect()
-            }
+            many => sum_of(many),
         };
         self.by_kind.insert(MemoryKind::ProcessRss, sum);
     }
+}
+
+/// The sum of processes that report at different moments: at the moments of the one that reports longest, each
+/// other one counts with its nearest value, if it reports within one interval of that moment.
+fn sum_of(processes: &[Series]) -> Series {
+    let Some(longest) =
+        processes.iter().max_by_key(|series| (series.len(), series.first().map(|(at, _)| *at)))
+    else {
+        return Vec::new();
+    };
+    let interval = (interval_seconds(longest).unwrap_or(1.0) * SECOND as f64) as i64;
+    let last = processes.iter().filter_map(|series| series.last()).map(|(at, _)| *at).max();
+    let mut moments: Vec<UnixNanos> = longest.iter().map(|(at, _)| *at).collect();
+    // Others may outlive it: a master whose workers come and go reports to the end.
+    while let (Some(&at), Some(last)) = (moments.last(), last) {
+        if interval <= 0 || at + interval > last || moments.len() > 100_000 {
+            break;
+        }
+        moments.push(at + interval);
+    }
+    let near = |series: &Series, at: UnixNanos| {
+        let after = series.partition_point(|(time, _)| *time <= at);
+        let candidates = [series.get(after.wrapping_sub(1)), series.get(after)];
+        let nearest =
+            candidates.into_iter().flatten().min_by_key(|(time, _)| time.since(at).saturating_abs())?;
+        (nearest.0.since(at).saturating_abs() <= interval).then_some(nearest.1)
+    };
+    moments.into_iter().map(|at| (at, processes.iter().filter_map(|series| near(series, at)).sum())).collect()
 }
 
 /// Pools of one heap, and routes of one server, are told apart by attributes and belong together: values of one

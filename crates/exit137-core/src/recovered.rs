@@ -110,9 +110,11 @@ fn from_callers(
     container: ContainerIndex,
     at: Moment,
 ) -> Vec<Recovered> {
-    let slack = at.uncertainty.min(SECOND) + SECOND / 5;
+    let unsure = at.uncertainty.min(2 * SECOND);
+    let slack = unsure + SECOND / 5;
     let calls = work.calls_of(container);
-    let begun = calls.partition_point(|call| call.start <= at.at);
+    // What began within the uncertainty of the kill may have begun after it, and met a closed door.
+    let begun = calls.partition_point(|call| call.start <= at.at - unsure);
     let lost = calls[..begun].iter().filter(|call| {
         let lag = call.end.since(at.at);
         call.source == CallSource::Caller

@@ -89,3 +89,6 @@ fn put_in_order(observations: &mut Observations) {
         series.points.sort_by_key(|point| (point.at, point.start, point.count));
     }
 }
+
+#[cfg(test)]
+mod tests;

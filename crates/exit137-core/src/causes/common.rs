@@ -24,6 +24,9 @@ pub(super) fn not_special(features: &Features, files: (f64, f64)) -> Vec<Finding
             format!("only {served} requests had been served in this life"),
         ));
     }
+    if features.served.is_none() && features.ready == Some(false) {
+        findings.push(odds("served", 0.25, 0.8, "the pod was never seen ready".to_owned()));
+    }
     findings.into_iter().map(Finding::aside).collect()
 }
 

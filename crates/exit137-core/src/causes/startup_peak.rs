@@ -64,7 +64,7 @@ impl Examine for StartupPeak {
                 findings.push(odds("ready", 0.4, 1.0, "the pod had been ready before".to_owned()));
             }
             Some(false) if features.served.unwrap_or(0) == 0 => {
-                findings.push(odds("ready", 1.0, 0.55, "the pod was never seen ready".to_owned()));
+                findings.push(odds("ready", 0.9, 0.22, "the pod was never seen ready".to_owned()));
             }
             _ => {}
         }

@@ -28,6 +28,8 @@ const OPERATIONS_MAX: usize = 60;
 const INSEPARABLE: f64 = 0.95;
 /// Gain of an attribute value over its operation, after paying for the number looked at, in tempered nats.
 const VALUE_NATS: f64 = 3.0;
+/// With this many levels, a perfect fit is worth even odds.
+const LEVELS_DOUBTED: f64 = 3.0;
 /// No level is measured better than this.
 const NOISE_FLOOR: f64 = 300_000.0;
 
@@ -74,9 +76,12 @@ pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
     let hypotheses = hypotheses(&columns, &fits);
     let highest = hypotheses.iter().map(|h| h.weight).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = hypotheses.iter().map(|h| (h.weight - highest).exp()).sum();
+    // A few levels may fall in line by chance in ways that their noise does not show.
+    let levels: usize = columns.stretches.iter().map(|stretch| stretch.level.len()).sum();
+    let trust = levels as f64 / (levels as f64 + LEVELS_DOUBTED);
     let mut found: BTreeMap<usize, Suspect> = BTreeMap::new();
     for hypothesis in &hypotheses {
-        let probability = (hypothesis.weight - highest).exp() / sum;
+        let probability = trust * (hypothesis.weight - highest).exp() / sum;
         for (column, fit) in &hypothesis.members {
             let suspect = found.entry(*column).or_insert_with(|| suspect(&columns, *column, fit));
             suspect.probability += probability;

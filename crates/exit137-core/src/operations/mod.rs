@@ -58,8 +58,13 @@ pub(crate) struct Suspect {
     pub summary: String,
 }
 
-/// Ranks the operations of an incident with this cause.
-pub fn operations_of(incident: &Incident<'_>, features: &[Features], cause: Cause) -> Operations {
+/// Ranks the operations of an incident with this cause. An operation is guilty only if the cause is right too.
+pub fn operations_of(
+    incident: &Incident<'_>,
+    features: &[Features],
+    cause: Cause,
+    of_cause: Probability,
+) -> Operations {
     let suspects = match cause {
         Cause::Leak => growth::suspects(&question_of(incident, None)),
         Cause::TmpfsOrPageCache => growth::suspects(&question_of(incident, Some(MemoryKind::Shmem))),
@@ -73,6 +78,7 @@ pub fn operations_of(incident: &Incident<'_>, features: &[Features], cause: Caus
     let service = service_of(incident);
     let mut claims: Vec<OperationClaim> = suspects
         .into_iter()
+        .map(|suspect| Suspect { probability: suspect.probability * of_cause.0, ..suspect })
         .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
         .take(CLAIMS_MAX)
         .map(|suspect| claim(incident, cause, suspect, service.clone()))
@@ -93,7 +99,7 @@ fn claim(incident: &Incident<'_>, cause: Cause, suspect: Suspect, service: Optio
         (Cause::OperationSpike | Cause::ChildProcess, Some(operation)) => {
             attributes::at_kills(incident, operation)
         }
-        (Cause::Leak | Cause::TmpfsOrPageCache, _) if suspect.probability >= 0.5 => {
+        (Cause::Leak | Cause::TmpfsOrPageCache, _) if suspect.probability >= 0.3 => {
             let kind = (cause == Cause::TmpfsOrPageCache).then_some(MemoryKind::Shmem);
             growth::best_value(&question_of(incident, kind), &suspect.names[0])
         }

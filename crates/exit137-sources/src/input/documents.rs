@@ -28,6 +28,7 @@ enum Kind {
 /// Decodes all documents of `block`. Tells whether one was not recognised, by its line.
 pub(super) fn decode(block: &[u8], at: Location<'_>, sink: &mut Sink) -> Option<usize> {
     let mut lines = Lines { block, counted: 0, line: at.line };
+    let mut extents = Extents::default();
     let mut unknown = None;
     let mut start = 0;
     while let Some(offset) = block[start..].iter().position(|byte| !is_between_documents(*byte)) {
@@ -38,7 +39,7 @@ pub(super) fn decode(block: &[u8], at: Location<'_>, sink: &mut Sink) -> Option<
             start = next_start(block, start);
             continue;
         }
-        let document = &block[start..extent(block, start)];
+        let document = &block[start..extents.end(block, start)];
         start = match document_at(document, at, sink, &mut unknown) {
             Ok(length) => start + length,
             Err(broken) => next_start(block, start + broken),
@@ -68,20 +69,40 @@ impl Lines<'_> {
     }
 }
 
-/// Up to where the document at `start` may reach. A line from `{` to `}` is one document, or several; else it
-/// ends at the latest where another unmistakably starts.
-fn extent(block: &[u8], start: usize) -> usize {
-    let mut end = start + memchr(b'\n', &block[start..]).unwrap_or(block.len() - start);
-    if block[start..end].trim_ascii_end().ends_with(b"}") {
-        return end;
-    }
-    while let Some(rest) = block.get(end + 1..) {
-        if is_line_cut(block, end + 1) {
-            return end;
+/// Finds up to where documents may reach, looking at no byte twice.
+#[derive(Default)]
+struct Extents {
+    /// The end of the line asked about last, and whether it ends with a bracket.
+    line_end: usize,
+    closes: bool,
+    /// The first unmistakable start of another document after the last place that was asked for.
+    next_cut: usize,
+}
+
+impl Extents {
+    /// A line from `{` to `}` is one document, or several; else the document at `start` ends at the latest where
+    /// another unmistakably starts.
+    fn end(&mut self, block: &[u8], start: usize) -> usize {
+        if self.line_end <= start {
+            self.line_end = start + memchr(b'\n', &block[start..]).unwrap_or(block.len() - start);
+            self.closes = block[start..self.line_end].trim_ascii_end().ends_with(b"}");
         }
-        end += 1 + memchr(b'\n', rest).unwrap_or(rest.len());
+        if self.closes {
+            return self.line_end;
+        }
+        if self.next_cut > start {
+            return self.next_cut;
+        }
+        let mut end = self.line_end;
+        while let Some(rest) = block.get(end + 1..) {
+            if is_line_cut(block, end + 1) {
+                break;
+            }
+            end += 1 + memchr(b'\n', rest).unwrap_or(rest.len());
+        }
+        self.next_cut = end.min(block.len());
+        self.next_cut
     }
-    block.len()
 }
 
 /// The next line that starts with a bracket, after a document broke at `broken`.

@@ -8,3 +8,6 @@ mod keys;
 mod number;
 pub(crate) mod proto;
 pub(crate) mod sink;
+
+#[cfg(test)]
+mod tests;

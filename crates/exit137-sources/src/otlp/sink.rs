@@ -38,6 +38,13 @@ pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
+/// The key of a span attribute.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    symbol: Symbol,
+    class: KeyClass,
+}
+
 /// Collects what one worker decodes.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
@@ -47,11 +54,13 @@ pub(crate) struct Sink {
     /// The number of the file being read.
     pub(crate) file_number: u32,
     /// By the key's symbol number.
-    key_classes: Vec<Option<KeyClass>>,
+    keys: Vec<Option<Key>>,
     resources: HashMap<Box<[u8]>, ResourceId>,
     resources_bytes: usize,
     pub(crate) span: SpanDraft,
     shared_attributes: span::SharedAttributes,
+    /// Key and value that a span had last at each place.
+    usual: Vec<(Key, Symbol)>,
 }
 
 impl Sink {
@@ -77,19 +86,20 @@ impl Sink {
         }
     }
 
-    /// The class of a span attribute's key.
-    pub(crate) fn key(&mut self, key: &[u8]) -> (Symbol, KeyClass) {
+    /// What is known of a span attribute's key.
+    fn key(&mut self, key: &[u8]) -> Key {
         let symbol = self.observations.symbols.intern_bytes(key);
         let number = symbol.0 as usize;
-        if let Some(Some(class)) = self.key_classes.get(number) {
-            return (symbol, *class);
+        if let Some(Some(known)) = self.keys.get(number) {
+            return *known;
         }
         let class = keys::classify(self.observations.symbols.text(symbol));
-        if self.key_classes.len() <= number {
-            self.key_classes.resize(number + 1, None);
+        let key = Key { symbol, class };
+        if self.keys.len() <= number {
+            self.keys.resize(number + 1, None);
         }
-        self.key_classes[number] = Some(class);
-        (symbol, class)
+        self.keys[number] = Some(key);
+        key
     }
 
     /// The symbol of a value's text.

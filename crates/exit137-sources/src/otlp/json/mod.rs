@@ -148,16 +148,18 @@ impl<'a> Decoder<'a, '_> {
             return Err(Fault { at, ..fault });
         }
         self.recoveries += 1;
-        let rest = self.document.get(fault.at..).unwrap_or_default();
+        // A quote that is missing is noticed at the next one, which may be in the next record's start.
+        let from = fault.at.saturating_sub(marker.len()).max(start + 1);
+        let rest = self.document.get(from..).unwrap_or_default();
         let next = memmem::find(rest, marker);
         let bound = limit.and_then(|limit| memmem::find(&rest[..next.unwrap_or(rest.len())], limit));
         match (next, bound) {
             (Some(next), None) => {
                 self.problem(fault);
-                self.cursor.rewind(fault.at + next);
+                self.cursor.rewind(from + next);
                 Ok(())
             }
-            (_, Some(bound)) => Err(Fault { at: fault.at + bound, ..fault }),
+            (_, Some(bound)) => Err(Fault { at: from + bound, ..fault }),
             (None, None) => Err(Fault { at, ..fault }),
         }
     }
@@ -167,29 +169,42 @@ impl<'a> Decoder<'a, '_> {
             return Ok(());
         }
         let mut resource = None;
-        let mut deferred = None;
-        while let Some(key) = self.cursor.key()? {
-            if key == b"resource" {
-                resource = Some(self.resource()?);
-            } else if signal.is_scopes(key) {
-                match resource {
-                    Some(resource) => self.scopes(signal, resource)?,
-                    None => {
-                        deferred = Some(self.cursor.at());
-                        self.cursor.skip()?;
-                    }
-                }
-            } else {
-                self.cursor.skip()?;
-            }
-        }
+        let mut deferred = Vec::new();
+        let result = self.resource_fields(signal, &mut resource, &mut deferred);
         // Written in another order than usual, or without a resource.
-        if let Some(start) = deferred {
-            let end = self.cursor.at();
+        let end = self.cursor.at();
+        for start in deferred {
             let resource = resource.unwrap_or_else(|| self.sink.resource(b"", Vec::new()));
             self.cursor.rewind(start);
             self.scopes(signal, resource)?;
-            self.cursor.rewind(end);
+        }
+        self.cursor.rewind(end);
+        result
+    }
+
+    /// Reads scopes as they come if the resource came before, else notes where they are.
+    fn resource_fields(
+        &mut self,
+        signal: Signal,
+        resource: &mut Option<ResourceId>,
+        deferred: &mut Vec<usize>,
+    ) -> Result<(), Fault> {
+        while let Some(key) = self.cursor.key()? {
+            if key == b"resource" {
+                *resource = Some(self.resource()?);
+            } else if signal.is_scopes(key) {
+                let start = self.cursor.at();
+                // The resource may still come, if the text is whole.
+                if resource.is_none() && self.cursor.skip().is_ok() {
+                    deferred.push(start);
+                    continue;
+                }
+                self.cursor.rewind(start);
+                let resource = resource.unwrap_or_else(|| self.sink.resource(b"", Vec::new()));
+                self.scopes(signal, resource)?;
+            } else {
+                self.cursor.skip()?;
+            }
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use exit137_core::observation::{ResourceId, SourceKind};
 use exit137_core::symbol::Symbol;
 use exit137_core::time::UnixNanos;
 
-use super::{ATTRIBUTES_MAX, Sink, Value};
+use super::{ATTRIBUTES_MAX, Key, Sink, Value, cut};
 use crate::otlp::keys::KeyClass;
 
 /// A span while its fields come in, in any order.
@@ -22,6 +22,8 @@ pub(crate) struct SpanDraft {
     /// 0 when `tracestate` says nothing.
     pub(crate) weight: f32,
     attributes: Vec<(Symbol, Symbol)>,
+    /// How many attributes came so far, dropped ones included.
+    place: usize,
     /// One bit an attribute: whether it stays only on spans that cross a process boundary.
     boundary_only: u64,
 }
@@ -44,23 +46,56 @@ impl Sink {
         self.span.clear();
     }
 
-    /// Whether an attribute with this key would be kept; its symbol if so.
-    pub(crate) fn wants_span_attribute(&mut self, key: &[u8]) -> Option<(Symbol, KeyClass)> {
+    /// Whether an attribute with this key would be kept; the key if so.
+    #[inline]
+    pub(crate) fn wants_span_attribute(&mut self, key: &[u8]) -> Option<Key> {
         if self.span.attributes.len() >= ATTRIBUTES_MAX {
             return None;
         }
-        let (symbol, class) = self.key(key);
-        (class != KeyClass::Drop).then_some((symbol, class))
+        let key = self.usual_key(key);
+        (key.class != KeyClass::Drop).then_some(key)
     }
 
-    /// Keeps an attribute that [`Sink::wants_span_attribute`] wanted.
-    pub(crate) fn span_attribute(&mut self, (key, class): (Symbol, KeyClass), value: Value<'_>) {
-        let value = self.value(value);
-        let place = self.span.attributes.len();
-        if place < ATTRIBUTES_MAX {
-            self.span.boundary_only |= u64::from(class == KeyClass::BoundaryOnly) << place;
-            self.span.attributes.push((key, value));
+    /// Spans of a kind bring the same keys in the same order: comparing is cheaper than looking up.
+    #[inline]
+    fn usual_key(&mut self, key: &[u8]) -> Key {
+        let place = self.span.place;
+        self.span.place += 1;
+        if let Some((known, _)) = self.usual.get(place)
+            && self.observations.symbols.text(known.symbol).as_bytes() == key
+        {
+            return *known;
         }
+        let key = self.key(key);
+        if place < self.usual.len() {
+            self.usual[place].0 = key;
+        } else if place < ATTRIBUTES_MAX {
+            self.usual.push((key, key.symbol));
+        }
+        key
+    }
+
+    /// Keeps an attribute that [`Sink::wants_span_attribute`] wanted last.
+    pub(crate) fn span_attribute(&mut self, key: Key, value: Value<'_>) {
+        let place = self.span.attributes.len();
+        if place >= ATTRIBUTES_MAX {
+            return;
+        }
+        // Many values are the same from span to span too.
+        let usual = self.span.place.checked_sub(1).and_then(|place| self.usual.get(place));
+        let value = match (value, usual) {
+            (Value::Text(text), Some((_, usual)))
+                if self.observations.symbols.text(*usual).as_bytes() == cut(text) =>
+            {
+                *usual
+            }
+            _ => self.value(value),
+        };
+        if let Some((_, usual)) = self.span.place.checked_sub(1).and_then(|place| self.usual.get_mut(place)) {
+            *usual = value;
+        }
+        self.span.boundary_only |= u64::from(key.class == KeyClass::BoundaryOnly) << place;
+        self.span.attributes.push((key.symbol, value));
     }
 
     /// Keeps an attribute of a span event under the key `event.<name>.<key>`.
@@ -70,13 +105,13 @@ impl Sink {
         }
         let name = [b"event.", event, b".", key].concat();
         let symbol = self.observations.symbols.intern_bytes(&name);
-        self.span_attribute((symbol, KeyClass::Keep), value);
+        self.span_attribute(Key { symbol, class: KeyClass::Keep }, value);
     }
 
     /// Notes a span event that has no attributes worth keeping.
     pub(crate) fn bare_event(&mut self, event: &[u8]) {
         let symbol = self.observations.symbols.intern_bytes(&[b"event.", event].concat());
-        self.span_attribute((symbol, KeyClass::Keep), Value::Text(b""));
+        self.span_attribute(Key { symbol, class: KeyClass::Keep }, Value::Text(b""));
     }
 
     /// How many attributes the span has so far.
@@ -133,12 +168,13 @@ pub(crate) fn nanos(time: u64) -> UnixNanos {
 /// How many spans one sampled span stands for, by the `ot` entry of its `tracestate`: `th` is the rejection
 /// threshold out of 2⁵⁶ (trailing zeros left out), `p` the older power of two.
 pub(crate) fn weight(tracestate: &[u8]) -> Option<f32> {
+    const ALL: u64 = 1 << 56;
     let text = std::str::from_utf8(tracestate).ok()?;
     let entry = text.split(',').find_map(|entry| entry.trim().strip_prefix("ot="))?;
     entry.split(';').find_map(|field| match field.split_once(':')? {
         ("th", digits) if (1..=14).contains(&digits.len()) => {
             let threshold = u64::from_str_radix(digits, 16).ok()? << (4 * (14 - digits.len()));
-            Some((1.0 / (1.0 - threshold as f64 / (1u64 << 56) as f64)) as f32)
+            Some((ALL as f64 / (ALL - threshold) as f64) as f32)
         }
         // 63 stands for "probability zero": such a span stands for nobody but itself.
         ("p", power) => power.parse().ok().filter(|power| *power < 63).map(|power: i32| 2f32.powi(power)),
