@@ -1,4 +1,4 @@
-//! What the tests of the outputs share: the sample verdict, golden files, the schema.
+//! What the tests share: the sample verdict, the cases, golden files, the schema.
 
 // Each test binary uses a part of it.
 #![allow(dead_code)]
@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+pub(crate) mod case;
+pub(crate) mod clock;
 #[path = "../../src/output/sample.rs"]
 pub(crate) mod sample;
 
@@ -16,22 +18,33 @@ const SCHEMA: &str = include_str!("../../../../docs/verdict.schema.json");
 #[track_caller]
 pub(crate) fn check_golden(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(&path, actual).expect("the golden file can be written");
-        return;
+    if let Err(difference) = compare(&path, actual) {
+        panic!("{name}:{difference}");
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+}
+
+/// Compares `actual` with the file at `path`, or with `UPDATE_EXPECT=1` writes it there. The error is the first
+/// line that differs.
+pub(crate) fn compare(path: &Path, actual: &str) -> Result<(), String> {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).expect("the folder can be made");
+        }
+        std::fs::write(path, actual).expect("the expected file can be written");
+        return Ok(());
+    }
+    let expected = std::fs::read_to_string(path).unwrap_or_default();
     if expected == actual {
-        return;
+        return Ok(());
     }
     let differing = expected.lines().zip(actual.lines()).position(|(a, b)| a != b);
     let at = differing.unwrap_or_else(|| expected.lines().count().min(actual.lines().count()));
-    panic!(
-        "{name}:{} differs (UPDATE_EXPECT=1 rewrites it)\n  expected: {:?}\n  actual:   {:?}",
+    Err(format!(
+        "{} differs (UPDATE_EXPECT=1 rewrites it)\n  expected: {:?}\n  actual:   {:?}",
         at + 1,
         expected.lines().nth(at),
         actual.lines().nth(at)
-    );
+    ))
 }
 
 /// What the schema has against this document.
