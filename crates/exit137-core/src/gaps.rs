@@ -57,6 +57,20 @@ pub fn gaps_of(incident: &Incident<'_>, features: &[Features], cause: Cause) -> 
     }
     let traced = latest.container.is_some_and(|c| !incident.scene.work.calls_of(c).is_empty());
     let callers = latest.container.is_some_and(|c| incident.scene.work.with_callers.contains(&c));
+    if !incident.kills.iter().any(|kill| kill.memory.sampled) {
+        add(
+            "samples of the container's cgroup",
+            "which process held the memory, its kinds, and what happened between two metric points is not known; nor are kills that only a counter shows",
+            "run a node agent that reads the cgroup files every second",
+        );
+    }
+    if !incident.kills.iter().any(|kill| kill.memory.metered) {
+        add(
+            "container metrics",
+            "the container's own account of its memory, limit and restarts cannot be checked against the other sources",
+            "collect the kubeletstats and k8s_cluster receivers of the OpenTelemetry Collector, or cAdvisor",
+        );
+    }
     let about_work = matches!(
         cause,
         Cause::Leak
@@ -65,7 +79,13 @@ pub fn gaps_of(incident: &Incident<'_>, features: &[Features], cause: Cause) -> 
             | Cause::UndersizedLimit
             | Cause::Unknown
     );
-    if about_work && !traced {
+    if !about_work && !traced {
+        add(
+            "traces of this container",
+            "which request led to it cannot be named",
+            "export traces with the OpenTelemetry SDK of the service",
+        );
+    } else if !traced {
         add(
             "traces of this container",
             "no operation can be named, and nothing shows what was running at the kill",

@@ -41,6 +41,10 @@ pub struct LifeMemory {
     pub active_requests: Series,
     /// Limit by metrics.
     pub limit_bytes: Option<u64>,
+    /// Whether the container's cgroup was sampled.
+    pub sampled: bool,
+    /// Whether metrics of the container, not only of its processes, tell of it.
+    pub metered: bool,
 }
 
 impl LifeMemory {
@@ -110,6 +114,8 @@ impl LifeMemory {
         heap_floor: Vec::new(),
         active_requests: Vec::new(),
         limit_bytes: None,
+        sampled: false,
+        metered: false,
     };
 }
 
@@ -118,8 +124,7 @@ impl Memory {
     pub fn of(observations: &Observations, cast: &Cast<'_>) -> Self {
         let mut memory = Self::default();
         memory.add_cgroup_samples(observations, cast);
-        let from_cgroup: Vec<LifeIndex> = memory.lives.keys().copied().collect();
-        memory.add_metrics(observations, cast, &from_cgroup);
+        memory.add_metrics(observations, cast);
         for life in memory.lives.values_mut() {
             life.by_kind.values_mut().for_each(sort);
             sort_and_sum(&mut life.heap_floor);
@@ -144,6 +149,7 @@ impl Memory {
             let life = life.or_else(|| life_by_names(cast, sample));
             let Some(life) = life else { continue };
             let memory = self.lives.entry(life).or_default();
+            memory.sampled = true;
             let inactive = sample.inactive_file.unwrap_or_default();
             let file = sample.file.map(|file| file.saturating_sub(sample.shmem.unwrap_or_default()));
             let kinds = [
@@ -180,7 +186,7 @@ impl Memory {
         }
     }
 
-    fn add_metrics(&mut self, observations: &Observations, cast: &Cast<'_>, from_cgroup: &[LifeIndex]) {
+    fn add_metrics(&mut self, observations: &Observations, cast: &Cast<'_>) {
         // One value may arrive under two names while a fleet migrates: the lower rank wins, they are never added.
         let mut best: HashMap<(u32, Subject, Quantity), u8> = HashMap::new();
         for series in &observations.metrics.series {
@@ -204,9 +210,9 @@ impl Memory {
             for point in &series.points {
                 // Collectors keep a container.id attribute apart for each run; an SDK's points are placed by time.
                 let Some(life) = id.or_else(|| cast.life_at(container, point.at)) else { continue };
-                let sampled = from_cgroup.contains(&life);
                 let memory = self.lives.entry(life).or_default();
-                memory.add_point(series, (point.at, point.value), sampled);
+                memory.metered |= series.metric.subject == Subject::Container;
+                memory.add_point(series, (point.at, point.value));
             }
         }
         for life in self.lives.values_mut() {
@@ -240,16 +246,11 @@ fn life_by_names(cast: &Cast<'_>, sample: &crate::observation::cgroup::CgroupSam
 }
 
 impl LifeMemory {
-    fn add_point(
-        &mut self,
-        series: &crate::observation::metric::MetricSeries,
-        point: (UnixNanos, f64),
-        sampled: bool,
-    ) {
+    fn add_point(&mut self, series: &crate::observation::metric::MetricSeries, point: (UnixNanos, f64)) {
         let (metric, resource) = (series.metric, series.resource.0);
         let kind = match (metric.subject, metric.quantity) {
             // cgroup samples are finer and of the same files: one source a kind, never a mixture.
-            (Subject::Container, _) if sampled && metric.quantity != Quantity::Limit => return,
+            (Subject::Container, _) if self.sampled && metric.quantity != Quantity::Limit => return,
             (Subject::Container, Quantity::Rss) => MemoryKind::Anon,
             (Subject::Container, Quantity::Usage) => MemoryKind::Usage,
             (Subject::Container, Quantity::WorkingSet) => MemoryKind::WorkingSet,
