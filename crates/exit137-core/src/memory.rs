@@ -37,6 +37,8 @@ pub struct LifeMemory {
     pub processes: Vec<ProcessSeries>,
     /// Heap left after collections, where a runtime tells it.
     pub heap_floor: Series,
+    /// Heap in use, garbage included, where a runtime tells it.
+    pub heap_used: Series,
     /// Requests being served, where the SDK counts them.
     pub active_requests: Series,
     /// Limit by metrics.
@@ -112,6 +114,7 @@ impl LifeMemory {
         by_kind: BTreeMap::new(),
         processes: Vec::new(),
         heap_floor: Vec::new(),
+        heap_used: Vec::new(),
         active_requests: Vec::new(),
         limit_bytes: None,
         sampled: false,
@@ -128,6 +131,7 @@ impl Memory {
         for life in memory.lives.values_mut() {
             life.by_kind.values_mut().for_each(sort);
             sort_and_sum(&mut life.heap_floor);
+            sort_and_sum(&mut life.heap_used);
             sort_and_sum(&mut life.active_requests);
             life.processes.iter_mut().for_each(|process| sort(&mut process.rss));
             life.processes.sort_by_key(|process| (process.pid, process.rss.first().map(|(at, _)| *at)));
@@ -271,6 +275,7 @@ impl LifeMemory {
                 return;
             }
             (Subject::Runtime, Quantity::HeapAfterCollection) => return self.heap_floor.push(point),
+            (Subject::Runtime, Quantity::HeapUsed) => return self.heap_used.push(point),
             (Subject::Process, Quantity::ActiveRequests) => return self.active_requests.push(point),
             _ => return,
         };

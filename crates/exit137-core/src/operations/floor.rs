@@ -1,5 +1,6 @@
 //! The levels that a leak is told by: the memory of each life between kills, and the lowest values of it.
 
+use crate::features::floor_from_right;
 use crate::identity::ContainerIndex;
 use crate::identity::LifeIndex;
 use crate::incident::Scene;
@@ -9,6 +10,10 @@ use crate::verdict::MemoryKind;
 
 /// Levels per stretch at least.
 pub(super) const LEVELS_MIN: usize = 10;
+/// Levels per stretch at most: more make the cost, not the answer.
+const LEVELS_MAX: usize = 600;
+/// How far, as a share of the growth, a later point may lie below a level: allocators breathe.
+const SLACK_SHARE: f64 = 0.1;
 /// The first part of a life is warm-up.
 const WARM_UP_SHARE: f64 = 0.1;
 /// Share of falling in all movement of the level up to which it counts as a floor.
@@ -26,6 +31,20 @@ pub(super) struct Question<'a> {
     pub kind: Option<MemoryKind>,
 }
 
+/// A series that saw the growth. Each has noise of its own, so that what fits them all is better known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Witness {
+    /// The memory of the container or its processes.
+    Memory,
+    /// The heap after collections: the floor itself.
+    HeapAfterCollection,
+    /// The heap in use.
+    HeapUsed,
+}
+
+/// Those that a question about memory of no kind in particular can ask, the most trustworthy first.
+pub(super) const WITNESSES: [Witness; 3] = [Witness::Memory, Witness::HeapAfterCollection, Witness::HeapUsed];
+
 /// One stretch of a life between kills, reduced to floor levels with their times.
 pub(super) struct Floor {
     /// Whose.
@@ -36,13 +55,13 @@ pub(super) struct Floor {
     pub levels: Series,
 }
 
-/// The stretches of all lives, cut at kills.
-pub(super) fn floors_of(question: &Question<'_>) -> Vec<Floor> {
+/// The stretches of all lives as `witness` saw them, cut at kills.
+pub(super) fn floors_of(question: &Question<'_>, witness: Witness) -> Vec<Floor> {
     let cast = question.scene.cast;
     let mut floors = Vec::new();
     for &container in &question.containers {
         for &life in &cast.containers[container].lives {
-            let Some(series) = series_of(question, life) else { continue };
+            let Some(series) = series_of(question, witness, life) else { continue };
             let (Some(first), Some(last)) = (series.first(), series.last()) else { continue };
             let mut cuts: Vec<UnixNanos> =
                 question.cuts.iter().filter(|(cut, _)| *cut == life).map(|(_, at)| *at).collect();
@@ -51,7 +70,7 @@ pub(super) fn floors_of(question: &Question<'_>) -> Vec<Floor> {
             let mut from = cast.lives[life].started_at.unwrap_or(first.0).max(first.0 - 60 * SECOND);
             for cut in cuts {
                 let warm = from + (cut.since(from) as f64 * WARM_UP_SHARE) as i64;
-                let levels = lowest(between(series, warm, cut - 1));
+                let levels = envelope(between(series, warm, cut - 1));
                 if levels.len() >= LEVELS_MIN {
                     floors.push(Floor { container, from, levels });
                 }
@@ -62,13 +81,33 @@ pub(super) fn floors_of(question: &Question<'_>) -> Vec<Floor> {
     floors
 }
 
-fn series_of<'a>(question: &Question<'a>, life: LifeIndex) -> Option<&'a Series> {
+fn series_of<'a>(question: &Question<'a>, witness: Witness, life: LifeIndex) -> Option<&'a Series> {
     let memory = question.scene.memory.life(life);
-    match question.kind {
-        Some(kind) => memory.by_kind.get(&kind),
-        None if memory.heap_floor.len() >= LEVELS_MIN => Some(&memory.heap_floor),
-        None => memory.hard().map(|(_, series)| series),
+    match (witness, question.kind) {
+        (Witness::Memory, Some(kind)) => memory.by_kind.get(&kind),
+        (Witness::Memory, None) => memory.hard().map(|(_, series)| series),
+        (_, Some(_)) => None,
+        (Witness::HeapAfterCollection, None) => Some(&memory.heap_floor),
+        (Witness::HeapUsed, None) => Some(&memory.heap_used),
     }
+}
+
+/// The points that memory hardly undercut afterwards: what it stood at when nothing passing was held. Of a
+/// collected heap these are the points after collections; of a program that frees at once, the quiet moments.
+pub(crate) fn envelope(points: &[(UnixNanos, f64)]) -> Series {
+    let floors = floor_from_right(points);
+    let (Some(first), Some(last)) = (floors.first(), floors.last()) else { return Vec::new() };
+    let slack = SLACK_SHARE * (last - first);
+    let next = floors.iter().skip(1).chain(std::iter::once(last));
+    let kept: Series = points
+        .iter()
+        .zip(next)
+        .filter(|((_, value), next)| *value <= **next + slack)
+        .map(|(point, _)| *point)
+        .collect();
+    let width = kept.len().div_ceil(LEVELS_MAX).max(1);
+    let lowest = |bin: &[(UnixNanos, f64)]| bin.iter().min_by(|a, b| a.1.total_cmp(&b.1)).copied();
+    kept.chunks(width).filter_map(lowest).collect()
 }
 
 /// The lowest point of each bin; bins as narrow as they can be while the level mostly rises.

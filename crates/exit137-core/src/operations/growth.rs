@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::attributes::values_of;
-use super::floor::{Floor, Question, floors_of};
-use super::regression::{Fit, Stretch, fit_beside, fit_each, partial_correlation};
+use super::floor::{Floor, Question, WITNESSES, Witness, floors_of};
+use super::regression::{Fit, PairFit, Stretch, fit_beside, fit_each, partial_correlation};
 use super::tally::{Finish, Tally};
 use super::{BACKGROUND, EVERY_REQUEST, Suspect};
 use crate::bytes::Bytes;
@@ -35,14 +35,19 @@ const NOISE_FLOOR: f64 = 300_000.0;
 
 type Tallies = HashMap<ContainerIndex, Tally>;
 
-/// The columns of the regression: operations, then the time, then all calls.
+/// The columns of the regression: operations, then the time, then all calls; as each witness saw the levels.
 struct Columns {
     names: Vec<String>,
-    stretches: Vec<Stretch>,
+    /// At least one; the first is the one that sizes are told by.
+    witnesses: Vec<Vec<Stretch>>,
     growth: f64,
 }
 
 impl Columns {
+    fn stretches(&self) -> &[Stretch] {
+        &self.witnesses[0]
+    }
+
     fn background(&self) -> usize {
         self.names.len()
     }
@@ -65,19 +70,18 @@ impl Columns {
             let column = &stretch.explanations[column];
             column.last().zip(column.first()).map_or(0.0, |(last, first)| last - first)
         };
-        slope * self.stretches.iter().map(rise).sum::<f64>() / self.growth.max(1.0)
+        slope * self.stretches().iter().map(rise).sum::<f64>() / self.growth.max(1.0)
     }
 }
 
 /// Ranks the explanations of the growth.
 pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
     let Some(columns) = columns_of(question) else { return Vec::new() };
-    let fits = fit_each(&columns.stretches, NOISE_FLOOR);
-    let hypotheses = hypotheses(&columns, &fits);
+    let hypotheses = hypotheses(&columns);
     let highest = hypotheses.iter().map(|h| h.weight).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = hypotheses.iter().map(|h| (h.weight - highest).exp()).sum();
     // A few levels may fall in line by chance in ways that their noise does not show.
-    let levels: usize = columns.stretches.iter().map(|stretch| stretch.level.len()).sum();
+    let levels: usize = columns.stretches().iter().map(|stretch| stretch.level.len()).sum();
     let trust = levels as f64 / (levels as f64 + LEVELS_DOUBTED);
     let mut found: BTreeMap<usize, Suspect> = BTreeMap::new();
     for hypothesis in &hypotheses {
@@ -106,8 +110,12 @@ struct Hypothesis {
     weight: f64,
 }
 
-fn hypotheses(columns: &Columns, fits: &[Fit]) -> Vec<Hypothesis> {
+fn hypotheses(columns: &Columns) -> Vec<Hypothesis> {
     let operations = columns.names.len();
+    let fits: Vec<Vec<Fit>> =
+        columns.witnesses.iter().map(|witness| fit_each(witness, NOISE_FLOOR)).collect();
+    let likelihood =
+        |column: usize| fits.iter().map(|fits| TEMPER * fits[column].log_likelihood).sum::<f64>();
     let prior = |column: usize| match column {
         c if c == columns.background() => PRIOR_BACKGROUND,
         c if c == columns.every() => PRIOR_EVERY,
@@ -115,20 +123,21 @@ fn hypotheses(columns: &Columns, fits: &[Fit]) -> Vec<Hypothesis> {
     };
     let mut found: Vec<Hypothesis> = (0..=columns.every())
         .map(|column| {
-            let fit = fits[column];
+            let fit = fits[0][column];
             let share = columns.share(column, fit.slope);
-            let weight = prior(column).ln() + TEMPER * fit.log_likelihood + plausible(share);
+            let weight = prior(column).ln() + likelihood(column) + plausible(share);
             Hypothesis { members: vec![(column, fit)], weight }
         })
         .collect();
-    let mut best: Vec<usize> = (0..operations).filter(|column| fits[*column].slope > 0.0).collect();
-    best.sort_by(|a, b| fits[*b].log_likelihood.total_cmp(&fits[*a].log_likelihood).then(a.cmp(b)));
+    let mut best: Vec<usize> = (0..operations).filter(|column| fits[0][*column].slope > 0.0).collect();
+    best.sort_by(|a, b| likelihood(*b).total_cmp(&likelihood(*a)).then(a.cmp(b)));
     best.truncate(PAIRED_MAX);
     let pairs = (best.len() * best.len().saturating_sub(1) / 2).max(1) as f64;
     for (position, &first) in best.iter().enumerate() {
-        let beside = fit_beside(&columns.stretches, first, NOISE_FLOOR);
+        let beside: Vec<Vec<PairFit>> =
+            columns.witnesses.iter().map(|witness| fit_beside(witness, first, NOISE_FLOOR)).collect();
         for &second in &best[position + 1..] {
-            let (own, other) = (beside[second].beside, beside[second].fit);
+            let (own, other) = (beside[0][second].beside, beside[0][second].fit);
             if own.slope <= 0.0 || other.slope <= 0.0 {
                 continue;
             }
@@ -137,9 +146,9 @@ fn hypotheses(columns: &Columns, fits: &[Fit]) -> Vec<Hypothesis> {
             if shares.iter().any(|share| *share < 0.15) {
                 continue;
             }
-            let weight = (PRIOR_PAIR / pairs).ln()
-                + TEMPER * (other.log_likelihood - 1.0)
-                + plausible(shares.iter().sum());
+            let likelihood: f64 =
+                beside.iter().map(|fits| TEMPER * (fits[second].fit.log_likelihood - 1.0)).sum();
+            let weight = (PRIOR_PAIR / pairs).ln() + likelihood + plausible(shares.iter().sum());
             found.push(Hypothesis { members: vec![(first, own), (second, other)], weight });
         }
     }
@@ -187,7 +196,7 @@ fn join_inseparable(ranked: &mut Vec<(usize, Suspect)>, columns: &Columns) {
         *column < operations
             && *column != leader
             && suspect.probability > 0.2 * probability
-            && partial_correlation(&columns.stretches, leader, *column, columns.background()) > INSEPARABLE
+            && partial_correlation(columns.stretches(), leader, *column, columns.background()) > INSEPARABLE
     };
     let (joined, rest): (Vec<_>, Vec<_>) = std::mem::take(ranked).into_iter().partition(together);
     *ranked = rest;
@@ -203,21 +212,32 @@ fn join_inseparable(ranked: &mut Vec<(usize, Suspect)>, columns: &Columns) {
 }
 
 fn columns_of(question: &Question<'_>) -> Option<Columns> {
-    let floors = floors_of(question);
-    let (tallies, names) = tallies_of(question, &floors);
+    let floors: Vec<Vec<Floor>> = floors_by_witness(question);
+    let (tallies, names) = tallies_of(question, floors.first()?);
     let frequent = frequent(&tallies);
     let mut column: Vec<Option<usize>> = vec![None; names.len()];
     for (position, operation) in frequent.iter().enumerate() {
         column[*operation as usize] = Some(position);
     }
     let of = |finish: &Finish| column.get(finish.operation as usize).copied().flatten();
-    let stretches = stretches_of(&floors, &tallies, frequent.len(), &of);
-    let growth = stretches
-        .iter()
-        .filter_map(|stretch| Some(stretch.level.last()? - stretch.level.first()?))
-        .sum::<f64>();
+    let witnesses: Vec<Vec<Stretch>> =
+        floors.iter().map(|floors| stretches_of(floors, &tallies, frequent.len(), &of)).collect();
+    let growth = growth_of(&witnesses[0]);
     let names = frequent.iter().map(|operation| names[*operation as usize].clone()).collect();
-    (growth > 0.0).then_some(Columns { names, stretches, growth })
+    (growth > 0.0).then_some(Columns { names, witnesses, growth })
+}
+
+/// What each witness saw, of those that saw growth.
+fn floors_by_witness(question: &Question<'_>) -> Vec<Vec<Floor>> {
+    let rises = |floors: &Vec<Floor>| {
+        let rise = |floor: &Floor| Some(floor.levels.last()?.1 - floor.levels.first()?.1);
+        floors.iter().filter_map(rise).sum::<f64>() > 0.0
+    };
+    WITNESSES.iter().map(|witness| floors_of(question, *witness)).filter(rises).collect()
+}
+
+fn growth_of(stretches: &[Stretch]) -> f64 {
+    stretches.iter().filter_map(|stretch| Some(stretch.level.last()? - stretch.level.first()?)).sum()
 }
 
 fn tallies_of(question: &Question<'_>, floors: &[Floor]) -> (Tallies, Vec<String>) {
@@ -277,7 +297,7 @@ fn stretches_of(
 
 /// The attribute value of operation `name` that explains the growth better than all its calls do.
 pub(super) fn best_value(question: &Question<'_>, name: &str) -> BTreeMap<String, String> {
-    let floors = floors_of(question);
+    let floors = floors_of(question, Witness::Memory);
     let (tallies, names) = tallies_of(question, &floors);
     let Some(operation) = names.iter().position(|known| known == name).map(|index| index as u32) else {
         return BTreeMap::new();
