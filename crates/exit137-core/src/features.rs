@@ -42,8 +42,8 @@ pub struct Shape {
     /// Part of the growth before the final part that came in its second half, by work done where calls are
     /// known, else by time: 0.5 for steady growth, near 0 for a cache that has filled. Absent without growth.
     pub late_growth: Option<f64>,
-    /// How much better steady growth with the work (positive) or filling up (negative) fits the floor before the
-    /// final part, in nats, tempered. Absent without growth.
+    /// How much better steady growth with the work (positive), or filling up or the load of the moment (negative),
+    /// fits the floor before the final part, in nats, tempered. Absent without growth.
     pub steady: Option<f64>,
     /// Growth before the final part, as a share of the ceiling.
     pub growth: f64,
@@ -96,6 +96,11 @@ pub struct Features {
     /// Where nothing tells whose limit was hit: how far below the container's own limit its memory still was by the
     /// last measurement, its trend and its ordinary swing, as a share of the limit.
     pub shortfall: Option<f64>,
+    /// Growth of the heap that collections leave, as a share of what the memory grew by since the program's own base.
+    pub heap_growth: Option<f64>,
+    /// A collector decides when memory is given back, and nothing tells what it leaves alive: the shape of the
+    /// memory then follows what is kept only loosely.
+    pub loose: bool,
     /// Calls that finished well in this life before the kill; absent when nothing tells.
     pub served: Option<usize>,
     /// Calls that were running at the kill.
@@ -119,6 +124,9 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
         load: load(kill, scene, calls),
         shortfall: shortfall(kill, shape.as_ref()),
         files: limit.and_then(|limit| files(kill, (limit - base).max(limit * 0.1))),
+        loose: kill.memory.heap_floor.len() < POINTS_MIN
+            && kill.container.is_some_and(|container| scene.is_collected(container)),
+        heap_growth: shape.as_ref().and_then(|shape| heap_growth(kill, shape)),
         shape,
         others: others(kill),
         child_killed: match kill.role {
@@ -151,7 +159,8 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
     if episode.to.seconds_since(last) > BLIND_SHARE_MAX * seconds {
         return None;
     }
-    let warm = episode.from + (SECOND as f64 * (seconds * WARM_UP_SHARE).min(WARM_UP_SECONDS_MAX)) as i64;
+    let width = (SECOND as f64 * (seconds * WARM_UP_SHARE).min(WARM_UP_SECONDS_MAX)) as i64;
+    let warm = warmed_up(calls, episode.from, episode.to, width)?;
     let final_seconds = (seconds * FINAL_SHARE)
         .max(2.5 * episode.interval)
         .max(FINAL_SECONDS.min(seconds * 0.15))
@@ -197,9 +206,21 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
     })
 }
 
+/// When a life has its start behind it: `width` is over, and requests have been served for a moment. What memory
+/// does before, while code loads and pools fill, nobody asked for. `None` when the life is mostly start.
+pub(crate) fn warmed_up(calls: &[Call], from: UnixNanos, to: UnixNanos, width: i64) -> Option<UnixNanos> {
+    /// The first requests load what is loaded lazily.
+    const SERVING: i64 = 3 * SECOND;
+    let begun = calls.partition_point(|call| call.start < from);
+    let served = calls[begun..].iter().find(|call| !call.failed && call.start < to).map(|call| call.end);
+    let warm = served.map_or(from + width, |served| (from + width).max(served + SERVING));
+    (warm <= from + to.since(from) / 2).then_some(warm)
+}
+
 /// Compares growth in step with the work done against the fill of something bounded, `1 − exp(−work / k)`: what a
-/// cache of limited size does (each request adds what is not there yet).
-fn steady_or_filling(body: &[(UnixNanos, f64)], calls: &[Call], from: UnixNanos) -> Option<f64> {
+/// cache of limited size does (each request adds what is not there yet), and against memory that follows the
+/// load: the requests running at the time, or asked lately.
+pub(crate) fn steady_or_filling(body: &[(UnixNanos, f64)], calls: &[Call], from: UnixNanos) -> Option<f64> {
     /// Shares of the work within which it fills.
     const FILLS: [f64; 4] = [0.12, 0.25, 0.5, 1.0];
     /// Neighbouring levels are not independent.
@@ -225,11 +246,17 @@ fn steady_or_filling(body: &[(UnixNanos, f64)], calls: &[Call], from: UnixNanos)
     let mut explanations = vec![work.clone()];
     explanations
         .extend(FILLS.iter().map(|fill| work.iter().map(|work| 1.0 - (-work / fill).exp()).collect()));
+    if counted >= 40 {
+        explanations.push(levels.iter().map(|(at, _)| running_at(calls, *at).len() as f64).collect());
+        let recent = (last.since(from) / 12).max(1);
+        let finished = |at: UnixNanos| ends.partition_point(|end| *end <= at) as f64;
+        explanations.push(levels.iter().map(|(at, _)| finished(*at) - finished(*at - recent)).collect());
+    }
+    let others = explanations.len();
     let stretch = Stretch { level: levels.iter().map(|(_, level)| *level).collect(), explanations };
     let fits = fit_each(&[stretch], 300_000.0);
-    let filling =
-        fits[1..=FILLS.len()].iter().map(|fit| fit.log_likelihood).fold(f64::NEG_INFINITY, f64::max);
-    Some(TEMPER * (fits[0].log_likelihood - filling + CHOICE_NATS))
+    let other = fits[1..others].iter().map(|fit| fit.log_likelihood).fold(f64::NEG_INFINITY, f64::max);
+    Some(TEMPER * (fits[0].log_likelihood - other + CHOICE_NATS))
 }
 
 /// When the final part begins: a fixed time before the kill; or earlier, when memory rose steeply in the second
@@ -313,8 +340,7 @@ fn load(kill: &KillScene<'_>, scene: &Scene<'_>, calls: &[Call]) -> Option<Load>
             by_operation.entry(operation).or_default().1 += 1.0;
         }
     }
-    counts.sort_by(f64::total_cmp);
-    let ordinary = counts[counts.len() * 95 / 100];
+    let ordinary = ordinary_high(counts);
     let at_kill = kill.in_flight.len();
     let total: f64 = by_operation.values().map(|(count, _)| count).sum();
     let (top_operation, top) = most_frequent(&kill.in_flight);
@@ -334,6 +360,20 @@ fn load(kill: &KillScene<'_>, scene: &Scene<'_>, calls: &[Call]) -> Option<Load>
     })
 }
 
+/// The 95th percentile of counts before the kill, without the run-up to it: what piled up in the end is what is to
+/// be told from the ordinary.
+fn ordinary_high(mut counts: Vec<f64>) -> f64 {
+    let mut sorted = counts.clone();
+    sorted.sort_by(f64::total_cmp);
+    let high = 2.0 * sorted[sorted.len() / 2] + 1.0;
+    let before = counts.iter().rposition(|count| *count <= high).map_or(0, |last| last + 1);
+    if before >= counts.len() / 2 {
+        counts.truncate(before);
+    }
+    counts.sort_by(f64::total_cmp);
+    counts[counts.len() * 95 / 100]
+}
+
 /// The SDK's own count of open requests, where callers are not traced. It is as old as the last export.
 fn active_requests(kill: &KillScene<'_>) -> Option<Load> {
     let series = &kill.memory.active_requests;
@@ -342,9 +382,7 @@ fn active_requests(kill: &KillScene<'_>) -> Option<Load> {
     if earlier.len() < POINTS_MIN || kill.at().seconds_since(last.0) > 5.0 {
         return None;
     }
-    let mut counts: Vec<f64> = earlier.iter().map(|(_, count)| *count).collect();
-    counts.sort_by(f64::total_cmp);
-    let ordinary = counts[counts.len() * 95 / 100];
+    let ordinary = ordinary_high(earlier.iter().map(|(_, count)| *count).collect());
     let at_kill = last.1.max(0.0);
     // The count is as old as the last export: a low one says nothing of what came since.
     if at_kill <= ordinary {
@@ -451,8 +489,7 @@ fn served(
     calls: &[Call],
     started: Option<UnixNanos>,
 ) -> Option<usize> {
-    // Its siblings serve while a worker starts.
-    let container = kill.container.filter(|_| kill.role != VictimRole::Worker)?;
+    let container = kill.container?;
     let start = started?;
     // A container that sends no telemetry of a service of its own may serve without showing it.
     let instrumented = scene.cast.containers[container]
@@ -462,8 +499,35 @@ fn served(
     if calls.is_empty() && (!instrumented || scene.observations.traces.spans.is_empty()) {
         return None;
     }
+    if kill.role == VictimRole::Worker {
+        return served_by_worker(kill, calls);
+    }
     let at = kill.at();
     Some(calls.iter().filter(|call| !call.failed && call.start >= start && call.end <= at).count())
+}
+
+/// Its siblings serve while a worker starts: only one that lived for a while has surely had its share.
+fn served_by_worker(kill: &KillScene<'_>, calls: &[Call]) -> Option<usize> {
+    const STARTED_SECONDS: f64 = 20.0;
+    let episode = kill.episode.as_ref().filter(|episode| episode.seconds() >= STARTED_SECONDS)?;
+    let workers = kill.memory.processes.len().saturating_sub(1).max(2);
+    let own = |call: &&Call| !call.failed && call.start >= episode.from && call.end <= episode.to;
+    Some(calls.iter().filter(own).count() / workers)
+}
+
+/// What collections leave tells retained memory from garbage that nobody was in a hurry to collect.
+fn heap_growth(kill: &KillScene<'_>, shape: &Shape) -> Option<f64> {
+    let episode = kill.episode.as_ref()?;
+    let points = between(&kill.memory.heap_floor, episode.from, episode.to);
+    if points.len() < POINTS_MIN {
+        return None;
+    }
+    let third = points.len() / 3;
+    let lowest =
+        |points: &[(UnixNanos, f64)]| points.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
+    // The first third's lowest is before the leak or early in it; the last third's is kept whatever happens.
+    let grown = lowest(&points[points.len() - third..]) - lowest(&points[..third]);
+    Some((grown / (shape.ceiling - shape.base).max(shape.ceiling * 0.1)).clamp(0.0, 1.0))
 }
 
 fn shortfall(kill: &KillScene<'_>, shape: Option<&Shape>) -> Option<f64> {

@@ -22,6 +22,17 @@ pub struct Scene<'a> {
     pub work: &'a Work,
 }
 
+impl Scene<'_> {
+    /// Whether a collector decides when the container's program gives memory back. Programs that count references
+    /// or free by hand give it back at once.
+    pub fn is_collected(&self, container: ContainerIndex) -> bool {
+        const COLLECTED: [&str; 8] = ["nodejs", "webjs", "java", "go", "dotnet", "ruby", "erlang", "scala"];
+        let of = |resource: &_| self.observations.resource_attribute(*resource, "telemetry.sdk.language");
+        let mut languages = self.cast.containers[container].resources.iter().filter_map(of);
+        languages.any(|language| COLLECTED.contains(&language))
+    }
+}
+
 /// The stretch of memory that ended in a kill: from the start of the life, or from the kill before in the same
 /// life, to the kill.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@
 use crate::bytes::Bytes;
 use crate::causes::beta_nats;
 use crate::diagnose::called;
+use crate::features::steady_or_filling;
 use crate::identity::LifeIndex;
 use crate::incident::Scene;
 use crate::kills::KillRecord;
@@ -35,8 +36,13 @@ const STEP_SHARE_MAX: f64 = 0.4;
 /// The last third of a leak rises about as fast as the whole; a filling cache does not.
 const LAST_THIRD_MIN: f64 = 0.5;
 
+/// ln(1 / 9): of ten floors that rise for a while, one leaks.
+const PRIOR_NATS: f64 = -2.2;
+
 /// What a steadily rising floor looks like in numbers.
 struct Rise {
+    /// When the start was over.
+    from: UnixNanos,
     /// Bytes per second, with its standard error.
     slope: f64,
     error: f64,
@@ -88,7 +94,10 @@ fn leak_of(scene: &Scene<'_>, life: LifeIndex) -> Option<LeakVerdict> {
     if time_to_limit.is_some_and(|time| time.mid > HORIZON_SECONDS) {
         return None;
     }
-    let probability = probability_of(&rise);
+    let calls = scene.work.calls_of(entry.container);
+    let warm = rise.from;
+    let steady = steady_or_filling(crate::memory::between(series, warm, UnixNanos(i64::MAX)), calls, warm);
+    let probability = probability_of(&rise, steady.unwrap_or_default());
     if probability < 0.5 {
         return None;
     }
@@ -127,12 +136,15 @@ fn leak_of(scene: &Scene<'_>, life: LifeIndex) -> Option<LeakVerdict> {
 
 /// A prior of one leak in ten rising floors that passed every test of [`rise_of`]'s shape, and what the strength
 /// of the trend and its late part add.
-fn probability_of(rise: &Rise) -> f64 {
+fn probability_of(rise: &Rise, steady: f64) -> f64 {
     let strength = rise.slope / rise.error.max(rise.slope * 1e-3);
     // t = 4 is even odds against a random walk of the same roughness; it gains a nat every three.
-    let nats = ((strength - T_MIN) / 3.0).min(3.0)
+    let nats = PRIOR_NATS
+        + ((strength - T_MIN) / 3.0).min(3.0)
         + beta_nats((rise.last_third / 2.0).clamp(0.0, 1.0), 5.0, 4.5)
-        + (rise.growth_share() / GROWTH_SHARE_MIN).ln().min(2.0);
+        + (rise.growth_share() / GROWTH_SHARE_MIN).ln().min(2.0)
+        // Growth with the load, or ever slower, is no leak however surely it grows.
+        + (steady - 0.5).clamp(-4.0, 1.0);
     1.0 / (1.0 + (-nats).exp())
 }
 
@@ -184,7 +196,7 @@ fn rise_of(series: &Series, started: Option<UnixNanos>) -> Option<Rise> {
         && growth >= GROWTH_SHARE_MIN * base
         && step <= STEP_SHARE_MAX * growth;
     let level = floor.last()?.1;
-    steady.then_some(Rise { slope, error, level, growth, last_third: thirds[2] / slope, seconds })
+    steady.then_some(Rise { from: warm, slope, error, level, growth, last_third: thirds[2] / slope, seconds })
 }
 
 /// Median of all pairwise slopes: a fifth of wild points does not move it.

@@ -41,6 +41,8 @@ pub struct LifeMemory {
     pub heap_used: Series,
     /// Requests being served, where the SDK counts them.
     pub active_requests: Series,
+    /// Pools, spaces and routes as they report themselves, before they are added up.
+    parts: BTreeMap<(Quantity, u32), Series>,
     /// Limit by metrics.
     pub limit_bytes: Option<u64>,
     /// Whether the container's cgroup was sampled.
@@ -116,6 +118,7 @@ impl LifeMemory {
         heap_floor: Vec::new(),
         heap_used: Vec::new(),
         active_requests: Vec::new(),
+        parts: BTreeMap::new(),
         limit_bytes: None,
         sampled: false,
         metered: false,
@@ -130,9 +133,7 @@ impl Memory {
         memory.add_metrics(observations, cast);
         for life in memory.lives.values_mut() {
             life.by_kind.values_mut().for_each(sort);
-            sort_and_sum(&mut life.heap_floor);
-            sort_and_sum(&mut life.heap_used);
-            sort_and_sum(&mut life.active_requests);
+            life.add_up_parts();
             life.processes.iter_mut().for_each(|process| sort(&mut process.rss));
             life.processes.sort_by_key(|process| (process.pid, process.rss.first().map(|(at, _)| *at)));
         }
@@ -198,7 +199,7 @@ impl Memory {
             let rank = best.entry(key).or_insert(series.metric.rank);
             *rank = (*rank).min(series.metric.rank);
         }
-        for series in &observations.metrics.series {
+        for (number, series) in (0..).zip(&observations.metrics.series) {
             let key = (series.resource.0, series.metric.subject, series.metric.quantity);
             if best.get(&key) != Some(&series.metric.rank) {
                 continue;
@@ -216,7 +217,7 @@ impl Memory {
                 let Some(life) = id.or_else(|| cast.life_at(container, point.at)) else { continue };
                 let memory = self.lives.entry(life).or_default();
                 memory.metered |= series.metric.subject == Subject::Container;
-                memory.add_point(series, (point.at, point.value));
+                memory.add_point(number, series, (point.at, point.value));
             }
         }
         for life in self.lives.values_mut() {
@@ -250,7 +251,12 @@ fn life_by_names(cast: &Cast<'_>, sample: &crate::observation::cgroup::CgroupSam
 }
 
 impl LifeMemory {
-    fn add_point(&mut self, series: &crate::observation::metric::MetricSeries, point: (UnixNanos, f64)) {
+    fn add_point(
+        &mut self,
+        number: u32,
+        series: &crate::observation::metric::MetricSeries,
+        point: (UnixNanos, f64),
+    ) {
         let (metric, resource) = (series.metric, series.resource.0);
         let kind = match (metric.subject, metric.quantity) {
             // cgroup samples are finer and of the same files: one source a kind, never a mixture.
@@ -274,12 +280,34 @@ impl LifeMemory {
                 }
                 return;
             }
-            (Subject::Runtime, Quantity::HeapAfterCollection) => return self.heap_floor.push(point),
-            (Subject::Runtime, Quantity::HeapUsed) => return self.heap_used.push(point),
-            (Subject::Process, Quantity::ActiveRequests) => return self.active_requests.push(point),
+            (Subject::Runtime, Quantity::HeapAfterCollection | Quantity::HeapUsed)
+            | (Subject::Process, Quantity::ActiveRequests) => {
+                self.parts.entry((metric.quantity, number)).or_default().push(point);
+                return;
+            }
             _ => return,
         };
         self.by_kind.entry(kind).or_default().push(point);
+    }
+
+    /// Pools of one heap, and routes of one server, are told apart by attributes and belong together.
+    fn add_up_parts(&mut self) {
+        let mut by_quantity: BTreeMap<Quantity, Vec<Series>> = BTreeMap::new();
+        for ((quantity, _), mut series) in std::mem::take(&mut self.parts) {
+            sort(&mut series);
+            by_quantity.entry(quantity).or_default().push(series);
+        }
+        for (quantity, parts) in by_quantity {
+            let sum = match parts.as_slice() {
+                [only] => only.clone(),
+                many => sum_of(many),
+            };
+            match quantity {
+                Quantity::HeapAfterCollection => self.heap_floor = sum,
+                Quantity::HeapUsed => self.heap_used = sum,
+                _ => self.active_requests = sum,
+            }
+        }
     }
 
     /// Sums the processes that report themselves: each counts from its first to its last report, with the last
@@ -327,20 +355,6 @@ fn sum_of(processes: &[Series]) -> Series {
         (nearest.0.since(at).saturating_abs() <= interval).then_some(nearest.1)
     };
     moments.into_iter().map(|at| (at, processes.iter().filter_map(|series| near(series, at)).sum())).collect()
-}
-
-/// Pools of one heap, and routes of one server, are told apart by attributes and belong together: values of one
-/// time are added up.
-fn sort_and_sum(series: &mut Series) {
-    series.retain(|(_, value)| value.is_finite());
-    series.sort_by_key(|(at, _)| *at);
-    series.dedup_by(|later, kept| {
-        let same = later.0 == kept.0;
-        if same {
-            kept.1 += later.1;
-        }
-        same
-    });
 }
 
 fn sort(series: &mut Series) {

@@ -80,6 +80,7 @@ struct Keys {
     destination: [Option<Symbol>; 2],
     rpc_method: Option<Symbol>,
     rpc_service: Option<Symbol>,
+    response: [Option<Symbol>; 2],
 }
 
 impl Keys {
@@ -94,6 +95,7 @@ impl Keys {
             destination: [key("messaging.destination.name"), key("messaging.destination")],
             rpc_method: key("rpc.method"),
             rpc_service: key("rpc.service"),
+            response: [key("http.response.status_code"), key("http.status_code")],
         }
     }
 }
@@ -207,9 +209,13 @@ impl<'o> Builder<'o> {
                     .or_default()
                     .entry(operation)
                     .or_default() += 1;
-                self.work.with_callers.insert(container);
+                // A message is sent in a moment, however long it is worked on: only calls show what is running.
+                if span.kind == SpanKind::Client {
+                    self.work.with_callers.insert(container);
+                }
             }
         }
+        let instrumented: HashSet<ContainerIndex> = self.work.calls.keys().copied().collect();
         for (index, span) in spans.iter().enumerate().filter(|(_, span)| calls_out(span)) {
             if answered.contains_key(&span.span_id) {
                 continue;
@@ -219,10 +225,26 @@ impl<'o> Builder<'o> {
             let Some(container) = self.container_behind(&target, &votes, span.start, caller) else {
                 continue;
             };
+            // A service that does not take up its callers' trace context still answers them: its own spans tell of
+            // what was answered, the callers' of what was not.
+            let linked = routes.contains_key(&container);
+            if !linked && instrumented.contains(&container) && self.was_answered(span) {
+                self.work.with_callers.insert(container);
+                continue;
+            }
             let shape = self.shape_of(span);
             let known = routes.get(&container).and_then(|routes| routes.best(&shape));
             let operation = known.unwrap_or_else(|| self.operation_by_route(container, &shape));
             self.push(container, index, span, operation, CallSource::Caller);
+        }
+    }
+
+    /// Whether a caller got an answer from the service itself: a status that no proxy gives in its place.
+    fn was_answered(&self, span: &Span) -> bool {
+        let status = self.first_text(span, &self.keys.response);
+        match status.and_then(|status| status.parse::<u32>().ok()) {
+            Some(status) => !matches!(status, 0 | 502..=504),
+            None => span.status != SpanStatus::Error,
         }
     }
 

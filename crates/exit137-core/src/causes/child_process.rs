@@ -35,9 +35,10 @@ impl Examine for ChildProcess {
                 0.05,
                 format!("the kernel killed {comm}, which is not the main program"),
             )),
+            // The kernel takes the largest process, which need not be one of those that left no room.
             Some(false) => findings.push(odds(
                 "victim",
-                0.1,
+                if features.others.is_some_and(|share| share > 0.5) { 0.4 } else { 0.1 },
                 0.9,
                 format!("the kernel killed {comm}, the program itself"),
             )),
@@ -87,7 +88,11 @@ impl Examine for ChildProcess {
     fn summary(&self, incident: &Incident<'_>, _features: &[Features]) -> String {
         let latest = incident.latest();
         let comm = latest.record.kill.victim.comm.as_deref().unwrap_or("a child process");
+        let main = latest.role == crate::incident::VictimRole::Main;
         match latest.record.kill.container_survived {
+            _ if main => format!(
+                "processes beside the main program held most of the memory; the kernel killed {comm} for it"
+            ),
             Some(true) => {
                 format!("the child process {comm} grew and was killed; the program itself lived on")
             }

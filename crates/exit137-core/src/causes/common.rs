@@ -1,11 +1,17 @@
 //! Findings that several causes share: what an ordinary kill of the main process at the container's own limit
 //! looks like from the side.
 
-use super::{Finding, expects, fact, odds, percent};
-use crate::features::Features;
+use super::{Finding, expects, fact, likelihood, odds, percent};
+use crate::bytes::Bytes;
+use crate::features::{Features, Shape};
 
 /// Share of processes other than the main one, where nothing is wrong with children.
 const OTHERS: (f64, f64) = (0.7, 5.0);
+
+/// What growth there was, was early.
+const EARLY_GROWTH: (f64, f64) = (1.2, 7.0);
+/// The heap after collections hardly grew.
+const HEAP_STEADY: (f64, f64) = (0.9, 3.5);
 
 /// Findings on files, children, the node and the start, for causes that are none of these.
 pub(super) fn not_special(features: &Features, files: (f64, f64)) -> Vec<Finding> {
@@ -37,7 +43,77 @@ pub(super) fn reached(features: &Features) -> Option<Finding> {
         "the container was still {} of its own limit short of it, and nothing tells whose limit was hit",
         percent(share)
     );
-    Some(expects("shortfall", share, (1.0, 40.0), text).aside())
+    Some(expects("shortfall", share, (1.0, 60.0), text).aside())
+}
+
+/// Before the end nothing rose for long: what growth there was came early, as a start and a filling cache bring it.
+pub(super) fn no_trend(features: &Features) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(shape) = &features.shape {
+        let floor = Bytes(shape.floor as u64);
+        if let Some(steady) = shape.steady {
+            findings.push(likelihood("curve", -steady / 2.0, curve(steady)).loosely(features));
+        }
+        let late = match shape.late_growth {
+            Some(late) => expects(
+                "late growth",
+                late,
+                EARLY_GROWTH,
+                format!(
+                    "of what memory grew by before the last moments, {} came in the second half of the work",
+                    percent(late)
+                ),
+            ),
+            None => odds("late growth", 2.0, 1.0, format!("memory stayed level at {floor}")),
+        };
+        findings.push(late.loosely(features));
+    }
+    if let Some(share) = features.heap_growth {
+        findings.push(expects("heap", share, HEAP_STEADY, heap_text(share)));
+    }
+    findings
+}
+
+/// The same for a demand that comes at the end: it may take longer to build up than the last moments are long, and
+/// then its beginning looks like late growth.
+pub(super) fn no_trend_before(features: &Features) -> Vec<Finding> {
+    const BUILDING_UP: f64 = -0.3;
+    let bounded = |finding: Finding| match finding.name {
+        "late growth" | "curve" => Finding { nats: finding.nats.max(BUILDING_UP), ..finding },
+        _ => finding,
+    };
+    no_trend(features).into_iter().map(bounded).collect()
+}
+
+/// What memory did in the last moments, in words.
+pub(super) fn last_moments(shape: &Shape) -> String {
+    let (floor, ceiling) = (Bytes(shape.floor as u64), Bytes(shape.ceiling as u64));
+    let how = match shape.jump {
+        jump if jump < 0.15 => "about as it had moved before".to_owned(),
+        jump => format!("which took {} of the room it had", percent(jump)),
+    };
+    format!("in the last moments memory went from {floor} to {ceiling}, {how}")
+}
+
+/// Where it stood before, in words.
+pub(super) fn stood_before(shape: &Shape) -> String {
+    let floor = Bytes(shape.floor as u64);
+    format!("before the last moments it stood at {floor}, {} of the limit", percent(shape.height))
+}
+
+/// How the floor rose, in words.
+pub(super) fn curve(steady: f64) -> String {
+    let how = if steady > 0.0 {
+        "in step with the work"
+    } else {
+        "fast at first and slower later as a cache fills, or with the requests of the moment"
+    };
+    format!("the memory that was kept rose {how}")
+}
+
+/// What the heap after collections tells, in words.
+pub(super) fn heap_text(share: f64) -> String {
+    format!("what the collector left alive in the heap makes up {} of the growth", percent(share))
 }
 
 /// The same without the start.

@@ -4,6 +4,7 @@
 //! - Ruled out when the load was ordinary, or a steady rise explains the kill.
 //! - Cannot tell when nothing shows what was running: the victim's own spans of that moment died with it.
 
+use super::common::{last_moments, stood_before};
 use super::{Examine, Finding, expects, percent};
 use crate::bytes::Bytes;
 use crate::features::Features;
@@ -31,24 +32,10 @@ impl Examine for ConcurrencySurge {
     fn examine(&self, _kill: &KillScene<'_>, features: &Features) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Some(shape) = &features.shape {
-            findings.push(expects(
-                "jump",
-                shape.jump,
-                JUMP,
-                format!(
-                    "{} of the room went in the last moments, from {} to {}",
-                    percent(shape.jump),
-                    Bytes(shape.floor as u64),
-                    Bytes(shape.ceiling as u64)
-                ),
-            ));
-            findings.push(expects(
-                "height",
-                shape.height,
-                HEIGHT,
-                format!("before that memory stood at {} of the limit", percent(shape.height)),
-            ));
+            findings.push(expects("jump", shape.jump, JUMP, last_moments(shape)));
+            findings.push(expects("height", shape.height, HEIGHT, stood_before(shape)));
         }
+        findings.extend(super::common::no_trend_before(features));
         if let Some(load) = &features.load {
             findings.push(expects(
                 "load",

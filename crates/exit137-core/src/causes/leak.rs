@@ -5,6 +5,7 @@
 //! - Ruled out when that level is flat, has levelled off, or nearly all of the room went in a final jump.
 //! - Cannot tell when too little of the life was measured to see a shape.
 
+use super::common::{last_moments, stood_before};
 use super::{Examine, Finding, expects, likelihood, mean, odds, percent};
 use crate::bytes::Bytes;
 use crate::features::Features;
@@ -21,6 +22,8 @@ const LATE_GROWTH: (f64, f64) = (5.0, 4.5);
 const HEIGHT: (f64, f64) = (4.5, 1.4);
 /// The load at the kill is any load; a collector that runs out of room makes requests pile up.
 const EXCESS: (f64, f64) = (1.7, 2.0);
+/// What the collector left alive is most of the growth; pools and buffers outside the heap are the rest.
+const HEAP_GROWN: (f64, f64) = (3.0, 1.8);
 /// Files, other processes: their ordinary shares.
 const FILES: (f64, f64) = (0.8, 10.0);
 
@@ -36,34 +39,35 @@ impl Examine for Leak {
     fn examine(&self, _kill: &KillScene<'_>, features: &Features) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Some(shape) = &features.shape {
-            let (floor, ceiling) = (Bytes(shape.floor as u64), Bytes(shape.ceiling as u64));
-            findings.push(expects("jump", shape.jump, JUMP, format!(
-                "{} of the room above the level after start-up went in the last moments, from {floor} to {ceiling}",
-                percent(shape.jump)
-            )));
-            findings.push(expects(
-                "height",
-                shape.height,
-                HEIGHT,
-                format!("before the last moments it had come to {} of the limit", percent(shape.height)),
-            ));
+            let floor = Bytes(shape.floor as u64);
+            findings.push(expects("jump", shape.jump, JUMP, last_moments(shape)));
+            findings.push(expects("height", shape.height, HEIGHT, stood_before(shape)));
             if let Some(steady) = shape.steady {
-                let how = if steady > 0.0 {
-                    "in step with the work"
-                } else {
-                    "fast at first and slower later, as a cache fills"
-                };
-                findings.push(likelihood("curve", steady / 2.0, format!("the floor rose {how}")));
+                findings
+                    .push(likelihood("curve", steady / 2.0, super::common::curve(steady)).loosely(features));
             }
-            match shape.late_growth {
-                Some(late) => findings.push(expects("late growth", late, LATE_GROWTH, format!(
-                    "memory that was never given back grew from {} to {floor}, {} of it in the second half of the work",
-                    Bytes(shape.base as u64), percent(late)
-                ))),
-                None => findings.push(odds("late growth", 0.06, 1.0, format!(
-                    "the level that memory always came back to stayed flat at {floor}"
-                ))),
-            }
+            let late = match shape.late_growth {
+                Some(late) => expects(
+                    "late growth",
+                    late,
+                    LATE_GROWTH,
+                    format!(
+                        "memory that was never given back grew from {} to {floor}, {} of it in the second half of the work",
+                        Bytes(shape.base as u64),
+                        percent(late)
+                    ),
+                ),
+                None => odds(
+                    "late growth",
+                    0.06,
+                    1.0,
+                    format!("the level that memory always came back to stayed flat at {floor}"),
+                ),
+            };
+            findings.push(late.loosely(features));
+        }
+        if let Some(share) = features.heap_growth {
+            findings.push(expects("heap", share, HEAP_GROWN, super::common::heap_text(share)));
         }
         if let Some(load) = &features.load {
             findings.push(expects(

@@ -42,8 +42,8 @@ const NATS_TELLING: f64 = 0.4;
 const NATS_SUPPORTED: f64 = 0.7;
 const NATS_RULED_OUT: f64 = -3.0;
 
-/// Below this, the leading cause is not named.
-const NAMED_MIN: f64 = 0.45;
+/// Below this, the leading cause is not named; from here on, being the likeliest supports it.
+const PROBABLE: f64 = 0.45;
 
 /// What one number says for or against a cause.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +62,16 @@ impl Finding {
     /// The same, told only when it speaks against.
     pub fn aside(self) -> Self {
         Self { aside: true, ..self }
+    }
+
+    /// The same at half its weight where a collector stands between what is kept and what is seen.
+    pub fn loosely(self, features: &Features) -> Self {
+        Self { nats: if features.loose { self.nats / 2.0 } else { self.nats }, ..self }
+    }
+
+    /// The same, speaking against the cause by no more than this.
+    pub fn at_least(self, nats: f64) -> Self {
+        Self { nats: self.nats.max(nats), ..self }
     }
 }
 
@@ -248,6 +258,8 @@ fn opinion(
         score.findings.iter().filter(|finding| finding.nats.abs() >= NATS_TELLING).collect();
     let answer = match score.nats {
         nats if nats <= NATS_RULED_OUT => Answer::RuledOut,
+        // What is left when all else is ruled out needs no strong words of its own.
+        _ if probability >= PROBABLE => Answer::Supported,
         nats if nats >= NATS_SUPPORTED && telling.iter().any(|finding| finding.nats > 0.0) => {
             Answer::Supported
         }
@@ -274,7 +286,7 @@ fn opinion(
 pub fn leader(opinions: &[Opinion]) -> (Cause, Probability) {
     let unknown = opinions.iter().find(|opinion| opinion.cause == Cause::Unknown);
     match opinions.first() {
-        Some(first) if first.probability.0 >= NAMED_MIN && first.answer == Answer::Supported => {
+        Some(first) if first.probability.0 >= PROBABLE && first.answer == Answer::Supported => {
             (first.cause, first.probability)
         }
         _ => (Cause::Unknown, unknown.map_or(Probability(1.0), |opinion| opinion.probability)),
@@ -294,9 +306,12 @@ pub(crate) fn mean(features: &[Features], number: impl Fn(&Features) -> Option<f
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// A share in percent.
+/// A share in percent. Nothing that was measured is exactly nothing or all.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
+    match share * 100.0 {
+        share if share > 0.0 && share < 1.0 => "less than 1 %".to_owned(),
+        share => format!("{share:.0} %"),
+    }
 }
 
 #[cfg(test)]

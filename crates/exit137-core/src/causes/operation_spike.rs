@@ -6,6 +6,7 @@
 //! - Ruled out when a steady rise explains the kill.
 //! - Cannot tell when the last moments were not measured.
 
+use super::common::{last_moments, stood_before};
 use super::{Examine, Finding, expects, odds, percent};
 use crate::bytes::Bytes;
 use crate::features::Features;
@@ -36,23 +37,10 @@ impl Examine for OperationSpike {
     fn examine(&self, _kill: &KillScene<'_>, features: &Features) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Some(shape) = &features.shape {
-            let (floor, ceiling) = (Bytes(shape.floor as u64), Bytes(shape.ceiling as u64));
-            findings.push(expects(
-                "jump",
-                shape.jump,
-                JUMP,
-                format!(
-                    "memory jumped from {floor} to {ceiling} in the last moments: {} of the room",
-                    percent(shape.jump)
-                ),
-            ));
-            findings.push(expects(
-                "height",
-                shape.height,
-                HEIGHT,
-                format!("before that it stood at {} of the limit", percent(shape.height)),
-            ));
+            findings.push(expects("jump", shape.jump, JUMP, last_moments(shape)));
+            findings.push(expects("height", shape.height, HEIGHT, stood_before(shape)));
         }
+        findings.extend(super::common::no_trend_before(features));
         if let Some(load) = &features.load {
             findings.push(expects(
                 "load",

@@ -61,7 +61,7 @@ impl Examine for StartupPeak {
         }
         match features.ready {
             Some(true) if features.served.is_none() => {
-                findings.push(odds("ready", 0.4, 1.0, "the pod had been ready before".to_owned()));
+                findings.push(odds("ready", 0.15, 1.0, "the pod had been ready before".to_owned()));
             }
             Some(false) if features.served.unwrap_or(0) == 0 => {
                 findings.push(odds("ready", 0.9, 0.22, "the pod was never seen ready".to_owned()));

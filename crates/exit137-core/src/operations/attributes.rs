@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::incident::{Incident, Scene};
 use crate::observation::span::SpanKind;
+use crate::time::SECOND;
+use crate::work::{Call, CallSource};
 
 /// Values seen less often than this outside of the kills count as this often.
 const SEEN_MIN: f64 = 0.5;
@@ -19,9 +21,11 @@ pub(super) fn at_kills(incident: &Incident<'_>, operation: u32) -> BTreeMap<Stri
     let mut others: Vec<HashMap<String, String>> = Vec::new();
     let mut seen: HashSet<u32> = HashSet::new();
     for kill in &incident.kills {
-        // Of several running calls of one operation, the oldest is the likeliest.
-        let oldest =
-            kill.in_flight.iter().filter(|call| call.operation == operation).min_by_key(|call| call.start);
+        // Of several running calls of one operation, one that failed with the kill is the likeliest (a child's
+        // death ends the request that waits for it), else the oldest.
+        let broke = |call: &Call| call.failed && call.end.since(kill.at()).saturating_abs() <= 2 * SECOND;
+        let own = kill.in_flight.iter().filter(|call| call.operation == operation);
+        let oldest = own.min_by_key(|call| (!(call.source == CallSource::Own && broke(call)), call.start));
         if let Some(call) = oldest {
             culprits.push(values_of(incident.scene, call.span));
             seen.insert(call.span);

@@ -1,6 +1,6 @@
 //! The levels that a leak is told by: the memory of each life between kills, and the lowest values of it.
 
-use crate::features::floor_from_right;
+use crate::features::{floor_from_right, warmed_up};
 use crate::identity::ContainerIndex;
 use crate::identity::LifeIndex;
 use crate::incident::Scene;
@@ -12,8 +12,9 @@ use crate::verdict::MemoryKind;
 pub(super) const LEVELS_MIN: usize = 10;
 /// Levels per stretch at most: more make the cost, not the answer.
 const LEVELS_MAX: usize = 600;
-/// How far, as a share of the growth, a later point may lie below a level: allocators breathe.
-const SLACK_SHARE: f64 = 0.1;
+/// How far, as a share of the growth, a later point may lie below a level: allocators breathe, nobody knows how
+/// deep, so several answers are weighed alike.
+pub(super) const SLACK_SHARES: [f64; 4] = [0.02, 0.05, 0.1, 0.2];
 /// The first part of a life is warm-up.
 const WARM_UP_SHARE: f64 = 0.1;
 /// Share of falling in all movement of the level up to which it counts as a floor.
@@ -55,8 +56,9 @@ pub(super) struct Floor {
     pub levels: Series,
 }
 
-/// The stretches of all lives as `witness` saw them, cut at kills.
-pub(super) fn floors_of(question: &Question<'_>, witness: Witness) -> Vec<Floor> {
+/// The stretches of all lives as `witness` saw them, cut at kills; levels are what was not undercut by more than
+/// `slack_share` of the growth.
+pub(super) fn floors_of(question: &Question<'_>, witness: Witness, slack_share: f64) -> Vec<Floor> {
     let cast = question.scene.cast;
     let mut floors = Vec::new();
     for &container in &question.containers {
@@ -69,9 +71,10 @@ pub(super) fn floors_of(question: &Question<'_>, witness: Witness) -> Vec<Floor>
             cuts.sort_unstable();
             let mut from = cast.lives[life].started_at.unwrap_or(first.0).max(first.0 - 60 * SECOND);
             for cut in cuts {
-                let warm = from + (cut.since(from) as f64 * WARM_UP_SHARE) as i64;
-                let levels = envelope(between(series, warm, cut - 1));
-                if levels.len() >= LEVELS_MIN {
+                let width = (cut.since(from) as f64 * WARM_UP_SHARE) as i64;
+                let warm = warmed_up(question.scene.work.calls_of(container), from, cut, width);
+                let levels = warm.map(|warm| envelope(between(series, warm, cut - 1), slack_share));
+                if let Some(levels) = levels.filter(|levels| levels.len() >= LEVELS_MIN) {
                     floors.push(Floor { container, from, levels });
                 }
                 from = cut + 2 * SECOND;
@@ -94,10 +97,10 @@ fn series_of<'a>(question: &Question<'a>, witness: Witness, life: LifeIndex) -> 
 
 /// The points that memory hardly undercut afterwards: what it stood at when nothing passing was held. Of a
 /// collected heap these are the points after collections; of a program that frees at once, the quiet moments.
-pub(crate) fn envelope(points: &[(UnixNanos, f64)]) -> Series {
+pub(crate) fn envelope(points: &[(UnixNanos, f64)], slack_share: f64) -> Series {
     let floors = floor_from_right(points);
     let (Some(first), Some(last)) = (floors.first(), floors.last()) else { return Vec::new() };
-    let slack = SLACK_SHARE * (last - first);
+    let slack = slack_share * (last - first);
     let next = floors.iter().skip(1).chain(std::iter::once(last));
     let kept: Series = points
         .iter()

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::attributes::values_of;
-use super::floor::{Floor, Question, WITNESSES, Witness, floors_of};
+use super::floor::{Floor, Question, SLACK_SHARES, WITNESSES, Witness, floors_of};
 use super::regression::{Fit, PairFit, Stretch, fit_beside, fit_each, partial_correlation};
 use super::tally::{Finish, Tally};
+use super::values::{Value, Values};
 use super::{BACKGROUND, EVERY_REQUEST, Suspect};
 use crate::bytes::Bytes;
 use crate::identity::ContainerIndex;
@@ -14,9 +14,13 @@ use crate::identity::ContainerIndex;
 /// Likelihoods of neighbouring levels are not independent: they count by half (measured: an untempered posterior
 /// is wrong far more often than it says).
 const TEMPER: f64 = 0.5;
+/// The same where a collector decides when memory is given back.
+const TEMPER_COLLECTED: f64 = 0.2;
+/// What the collected heap itself holds is nearer to what is kept than what the process holds.
+const TEMPER_HEAP: f64 = 0.35;
 /// Priors of a leak that no request causes, that every request causes, and that two operations cause.
-const PRIOR_BACKGROUND: f64 = 0.13;
-const PRIOR_EVERY: f64 = 0.10;
+const PRIOR_BACKGROUND: f64 = 0.11;
+const PRIOR_EVERY: f64 = 0.07;
 const PRIOR_PAIR: f64 = 0.05;
 /// Operations that are tried in pairs: the best ones alone.
 const PAIRED_MAX: usize = 8;
@@ -26,8 +30,12 @@ const FINISHES_MIN: f64 = 6.0;
 const OPERATIONS_MAX: usize = 60;
 /// Calls that always come together cannot be told apart.
 const INSEPARABLE: f64 = 0.95;
-/// Gain of an attribute value over its operation, after paying for the number looked at, in tempered nats.
-const VALUE_NATS: f64 = 3.0;
+/// Of an operation's prior, the part that its attribute values share: as often as not, all of its calls leak.
+const PRIOR_VALUES: f64 = 0.4;
+/// A value is named when at least this part of its operation's probability is its own.
+const VALUE_SHARE_MIN: f64 = 0.7;
+/// Operations whose values are tried.
+const VALUED_MAX: usize = 12;
 /// With this many levels, a perfect fit is worth even odds.
 const LEVELS_DOUBTED: f64 = 3.0;
 /// No level is measured better than this.
@@ -35,32 +43,90 @@ const NOISE_FLOOR: f64 = 300_000.0;
 
 type Tallies = HashMap<ContainerIndex, Tally>;
 
-/// The columns of the regression: operations, then the time, then all calls; as each witness saw the levels.
-struct Columns {
-    names: Vec<String>,
+/// What one witness saw, and how much its word counts.
+struct Seen {
+    stretches: Vec<Stretch>,
+    temper: f64,
+}
+
+/// The columns of the regression: operations, attribute values of operations, the time, and all calls; as each
+/// witness saw the levels.
+struct Columns<'a> {
+    finished: &'a Finished,
     /// At least one; the first is the one that sizes are told by.
-    witnesses: Vec<Vec<Stretch>>,
+    witnesses: Vec<Seen>,
     growth: f64,
 }
 
-impl Columns {
+/// What a column stands for.
+enum Column<'a> {
+    Operation(usize),
+    Value(usize, &'a Value),
+    Background,
+    Every,
+}
+
+impl Columns<'_> {
     fn stretches(&self) -> &[Stretch] {
-        &self.witnesses[0]
+        &self.witnesses[0].stretches
+    }
+
+    fn operations(&self) -> usize {
+        self.finished.frequent.len()
     }
 
     fn background(&self) -> usize {
-        self.names.len()
+        self.operations() + self.finished.values.list.len()
     }
 
     fn every(&self) -> usize {
-        self.names.len() + 1
+        self.background() + 1
+    }
+
+    fn kind(&self, column: usize) -> Column<'_> {
+        let values = &self.finished.values.list;
+        match column.checked_sub(self.operations()) {
+            None => Column::Operation(column),
+            Some(value) if value < values.len() => {
+                let of = |operation: &u32| *operation == values[value].operation;
+                let operation = self.finished.frequent.iter().position(of);
+                Column::Value(operation.unwrap_or_default(), &values[value])
+            }
+            Some(value) if value == values.len() => Column::Background,
+            Some(_) => Column::Every,
+        }
+    }
+
+    /// The operation that a column is about, else itself.
+    fn about(&self, column: usize) -> usize {
+        match self.kind(column) {
+            Column::Value(operation, _) => operation,
+            _ => column,
+        }
     }
 
     fn name(&self, column: usize) -> String {
-        match column {
-            c if c == self.background() => BACKGROUND.to_owned(),
-            c if c == self.every() => EVERY_REQUEST.to_owned(),
-            c => self.names[c].clone(),
+        match self.kind(column) {
+            Column::Background => BACKGROUND.to_owned(),
+            Column::Every => EVERY_REQUEST.to_owned(),
+            Column::Operation(operation) | Column::Value(operation, _) => {
+                self.finished.names[self.finished.frequent[operation] as usize].clone()
+            }
+        }
+    }
+
+    fn prior(&self, column: usize) -> f64 {
+        let each = (1.0 - PRIOR_BACKGROUND - PRIOR_EVERY - PRIOR_PAIR) / self.operations().max(1) as f64;
+        let siblings = |operation: usize| {
+            let operation = self.finished.frequent[operation];
+            self.finished.values.list.iter().filter(|value| value.operation == operation).count() as f64
+        };
+        match self.kind(column) {
+            Column::Background => PRIOR_BACKGROUND,
+            Column::Every => PRIOR_EVERY,
+            Column::Operation(operation) if siblings(operation) > 0.0 => each * (1.0 - PRIOR_VALUES),
+            Column::Operation(_) => each,
+            Column::Value(operation, _) => each * PRIOR_VALUES / siblings(operation).max(1.0),
         }
     }
 
@@ -74,26 +140,35 @@ impl Columns {
     }
 }
 
-/// Ranks the explanations of the growth.
+/// Ranks the explanations of the growth. How deep memory dips below what is kept is not known, so the answers for
+/// several depths are averaged.
 pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
-    let Some(columns) = columns_of(question) else { return Vec::new() };
-    let hypotheses = hypotheses(&columns);
-    let highest = hypotheses.iter().map(|h| h.weight).fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = hypotheses.iter().map(|h| (h.weight - highest).exp()).sum();
-    // A few levels may fall in line by chance in ways that their noise does not show.
-    let levels: usize = columns.stretches().iter().map(|stretch| stretch.level.len()).sum();
-    let trust = levels as f64 / (levels as f64 + LEVELS_DOUBTED);
+    let finished = Finished::of(question);
+    let views: Vec<Columns<'_>> =
+        SLACK_SHARES.iter().filter_map(|slack| columns_of(question, &finished, *slack)).collect();
+    // The widest view has the most levels, by which sizes are told best.
+    let Some(widest) = views.last() else { return Vec::new() };
     let mut found: BTreeMap<usize, Suspect> = BTreeMap::new();
-    for hypothesis in &hypotheses {
-        let probability = trust * (hypothesis.weight - highest).exp() / sum;
-        for (column, fit) in &hypothesis.members {
-            let suspect = found.entry(*column).or_insert_with(|| suspect(&columns, *column, fit));
-            suspect.probability += probability;
+    let mut by_value: BTreeMap<usize, Suspect> = BTreeMap::new();
+    for columns in &views {
+        for (probability, hypothesis) in posterior(columns) {
+            let probability = probability / views.len() as f64;
+            for (column, fit) in &hypothesis.members {
+                let about = columns.about(*column);
+                let suspect = found.entry(about).or_insert_with(|| suspect(columns, *column, fit));
+                suspect.probability += probability;
+                if about != *column {
+                    let narrowed =
+                        by_value.entry(*column).or_insert_with(|| self::suspect(columns, *column, fit));
+                    narrowed.probability += probability;
+                }
+            }
         }
     }
+    narrow(&mut found, by_value, widest);
     let mut ranked: Vec<(usize, Suspect)> = found.into_iter().collect();
     ranked.sort_by(|a, b| b.1.probability.total_cmp(&a.1.probability).then(a.0.cmp(&b.0)));
-    join_inseparable(&mut ranked, &columns);
+    join_inseparable(&mut ranked, widest);
     let index = |name: &str| question.scene.work.operations.iter().position(|known| known == name);
     ranked
         .into_iter()
@@ -104,28 +179,58 @@ pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
         .collect()
 }
 
+/// Puts attribute values in place of their operations where they hold most of the probability. One value may be told
+/// by several keys: they count together, and the strongest is named.
+fn narrow(found: &mut BTreeMap<usize, Suspect>, by_value: BTreeMap<usize, Suspect>, columns: &Columns<'_>) {
+    let mut groups: BTreeMap<(usize, String), Vec<Suspect>> = BTreeMap::new();
+    for (column, narrowed) in by_value {
+        if let Column::Value(operation, value) = columns.kind(column) {
+            groups.entry((operation, value.value.clone())).or_default().push(narrowed);
+        }
+    }
+    for ((operation, _), group) in groups {
+        let total: f64 = group.iter().map(|narrowed| narrowed.probability).sum();
+        // A span attribute is the service's own word; a query parameter of the same name comes second.
+        let own = |narrowed: &Suspect| narrowed.attributes.keys().any(|key| key.contains('.'));
+        let rank = |narrowed: &Suspect| narrowed.probability * if own(narrowed) { 2.0 } else { 1.0 };
+        let strongest = group.into_iter().max_by(|a, b| rank(a).total_cmp(&rank(b)));
+        if let (Some(suspect), Some(narrowed)) = (found.get_mut(&operation), strongest)
+            && total >= VALUE_SHARE_MIN * suspect.probability
+        {
+            *suspect = Suspect { probability: suspect.probability, ..narrowed };
+        }
+    }
+}
+
+fn posterior(columns: &Columns<'_>) -> Vec<(f64, Hypothesis)> {
+    let hypotheses = hypotheses(columns);
+    let highest = hypotheses.iter().map(|h| h.weight).fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = hypotheses.iter().map(|h| (h.weight - highest).exp()).sum();
+    // A few levels may fall in line by chance in ways that their noise does not show.
+    let levels: usize = columns.stretches().iter().map(|stretch| stretch.level.len()).sum();
+    let trust = levels as f64 / (levels as f64 + LEVELS_DOUBTED);
+    hypotheses.into_iter().map(|h| (trust * (h.weight - highest).exp() / sum, h)).collect()
+}
+
 /// One or two columns that may explain the growth.
 struct Hypothesis {
     members: Vec<(usize, Fit)>,
     weight: f64,
 }
 
-fn hypotheses(columns: &Columns) -> Vec<Hypothesis> {
-    let operations = columns.names.len();
+fn hypotheses(columns: &Columns<'_>) -> Vec<Hypothesis> {
+    let operations = columns.operations();
     let fits: Vec<Vec<Fit>> =
-        columns.witnesses.iter().map(|witness| fit_each(witness, NOISE_FLOOR)).collect();
-    let likelihood =
-        |column: usize| fits.iter().map(|fits| TEMPER * fits[column].log_likelihood).sum::<f64>();
-    let prior = |column: usize| match column {
-        c if c == columns.background() => PRIOR_BACKGROUND,
-        c if c == columns.every() => PRIOR_EVERY,
-        _ => (1.0 - PRIOR_BACKGROUND - PRIOR_EVERY - PRIOR_PAIR) / operations.max(1) as f64,
+        columns.witnesses.iter().map(|seen| fit_each(&seen.stretches, NOISE_FLOOR)).collect();
+    let tempers: Vec<f64> = columns.witnesses.iter().map(|seen| seen.temper).collect();
+    let likelihood = |column: usize| -> f64 {
+        fits.iter().zip(&tempers).map(|(fits, temper)| temper * fits[column].log_likelihood).sum()
     };
     let mut found: Vec<Hypothesis> = (0..=columns.every())
         .map(|column| {
             let fit = fits[0][column];
             let share = columns.share(column, fit.slope);
-            let weight = prior(column).ln() + likelihood(column) + plausible(share);
+            let weight = columns.prior(column).ln() + likelihood(column) + plausible(share);
             Hypothesis { members: vec![(column, fit)], weight }
         })
         .collect();
@@ -135,7 +240,7 @@ fn hypotheses(columns: &Columns) -> Vec<Hypothesis> {
     let pairs = (best.len() * best.len().saturating_sub(1) / 2).max(1) as f64;
     for (position, &first) in best.iter().enumerate() {
         let beside: Vec<Vec<PairFit>> =
-            columns.witnesses.iter().map(|witness| fit_beside(witness, first, NOISE_FLOOR)).collect();
+            columns.witnesses.iter().map(|seen| fit_beside(&seen.stretches, first, NOISE_FLOOR)).collect();
         for &second in &best[position + 1..] {
             let (own, other) = (beside[0][second].beside, beside[0][second].fit);
             if own.slope <= 0.0 || other.slope <= 0.0 {
@@ -146,8 +251,8 @@ fn hypotheses(columns: &Columns) -> Vec<Hypothesis> {
             if shares.iter().any(|share| *share < 0.15) {
                 continue;
             }
-            let likelihood: f64 =
-                beside.iter().map(|fits| TEMPER * (fits[second].fit.log_likelihood - 1.0)).sum();
+            let gains = beside.iter().map(|fits| fits[second].fit.log_likelihood - 1.0);
+            let likelihood: f64 = gains.zip(&tempers).map(|(gain, temper)| temper * gain).sum();
             let weight = (PRIOR_PAIR / pairs).ln() + likelihood + plausible(shares.iter().sum());
             found.push(Hypothesis { members: vec![(first, own), (second, other)], weight });
         }
@@ -161,30 +266,40 @@ fn plausible(share: f64) -> f64 {
     (-0.5 * off * off).max(-6.0)
 }
 
-fn suspect(columns: &Columns, column: usize, fit: &Fit) -> Suspect {
+fn suspect(columns: &Columns<'_>, column: usize, fit: &Fit) -> Suspect {
     let name = columns.name(column);
     let share = columns.share(column, fit.slope);
     let each = Bytes(fit.slope.max(0.0) as u64);
-    let summary = match name.as_str() {
-        BACKGROUND => {
+    let explains = match share {
+        0.9.. => "nearly all".to_owned(),
+        _ => format!("{:.0} %", share.max(0.0) * 100.0),
+    };
+    let mut attributes = BTreeMap::new();
+    let summary = match columns.kind(column) {
+        Column::Background => {
             let hour = Bytes((fit.slope * 3600.0).max(0.0) as u64);
             format!("memory grows with time, about {hour} an hour, whatever is asked of the service")
         }
-        EVERY_REQUEST => format!("each request keeps about {each}, whichever it is"),
-        _ => format!(
-            "each {name} keeps about {each}; its calls explain {:.0} % of the growth",
-            share.clamp(0.0, 9.99) * 100.0
-        ),
+        Column::Every => format!("each request keeps about {each}, whichever it is"),
+        Column::Operation(_) => {
+            format!("each {name} keeps about {each}; its calls explain {explains} of the growth")
+        }
+        Column::Value(_, Value { key, value, .. }) => {
+            attributes.insert(key.clone(), value.clone());
+            format!(
+                "each {name} with {key}={value} keeps about {each}; those calls alone explain {explains} of the growth"
+            )
+        }
     };
     let spread = 1.28 * fit.error;
     let bytes =
         (name != BACKGROUND).then_some(((fit.slope - spread).max(0.0), fit.slope, fit.slope + spread));
-    Suspect { names: vec![name], operation: None, probability: 0.0, bytes, share: Some(share), summary }
+    Suspect { names: vec![name], attributes, bytes, share: Some(share), summary, ..Suspect::default() }
 }
 
 /// Operations that come together with the leader in every life are one group with it.
-fn join_inseparable(ranked: &mut Vec<(usize, Suspect)>, columns: &Columns) {
-    let operations = columns.names.len();
+fn join_inseparable(ranked: &mut Vec<(usize, Suspect)>, columns: &Columns<'_>) {
+    let operations = columns.operations();
     let Some((leader, probability)) = ranked
         .first()
         .filter(|(column, _)| *column < operations)
@@ -211,44 +326,69 @@ fn join_inseparable(ranked: &mut Vec<(usize, Suspect)>, columns: &Columns) {
     );
 }
 
-fn columns_of(question: &Question<'_>) -> Option<Columns> {
-    let floors: Vec<Vec<Floor>> = floors_by_witness(question);
-    let (tallies, names) = tallies_of(question, floors.first()?);
-    let frequent = frequent(&tallies);
-    let mut column: Vec<Option<usize>> = vec![None; names.len()];
-    for (position, operation) in frequent.iter().enumerate() {
-        column[*operation as usize] = Some(position);
-    }
-    let of = |finish: &Finish| column.get(finish.operation as usize).copied().flatten();
-    let witnesses: Vec<Vec<Stretch>> =
-        floors.iter().map(|floors| stretches_of(floors, &tallies, frequent.len(), &of)).collect();
-    let growth = growth_of(&witnesses[0]);
-    let names = frequent.iter().map(|operation| names[*operation as usize].clone()).collect();
-    (growth > 0.0).then_some(Columns { names, witnesses, growth })
+/// What the containers in question finished, the operations that are frequent enough to be judged, and the
+/// attribute values that their calls differ by.
+struct Finished {
+    tallies: Tallies,
+    names: Vec<String>,
+    frequent: Vec<u32>,
+    values: Values,
 }
 
-/// What each witness saw, of those that saw growth.
-fn floors_by_witness(question: &Question<'_>) -> Vec<Vec<Floor>> {
-    let rises = |floors: &Vec<Floor>| {
-        let rise = |floor: &Floor| Some(floor.levels.last()?.1 - floor.levels.first()?.1);
-        floors.iter().filter_map(rise).sum::<f64>() > 0.0
+impl Finished {
+    fn of(question: &Question<'_>) -> Self {
+        let mut names = Vec::new();
+        let tallies: Tallies = question
+            .containers
+            .iter()
+            .map(|container| (*container, Tally::of(question.scene, *container, &mut names)))
+            .collect();
+        let frequent = frequent(&tallies);
+        let finishes = tallies.values().flat_map(|tally| &tally.finishes);
+        let values = Values::of(question.scene, finishes, &frequent[..frequent.len().min(VALUED_MAX)]);
+        Self { tallies, names, frequent, values }
+    }
+}
+
+fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, slack_share: f64) -> Option<Columns<'a>> {
+    let operations = finished.frequent.len();
+    let mut column: Vec<Option<usize>> = vec![None; finished.names.len()];
+    for (position, operation) in finished.frequent.iter().enumerate() {
+        column[*operation as usize] = Some(position);
+    }
+    let add = |finish: &Finish, sums: &mut [f64]| {
+        if let Some(column) = column.get(finish.operation as usize).copied().flatten() {
+            sums[column] += finish.weight;
+        }
+        for value in finished.values.of_span(finish.span) {
+            sums[operations + *value as usize] += finish.weight;
+        }
     };
-    WITNESSES.iter().map(|witness| floors_of(question, *witness)).filter(rises).collect()
+    let see = |witness: &Witness| {
+        let floors = floors_of(question, *witness, slack_share);
+        let columns = operations + finished.values.list.len();
+        let stretches = stretches_of(&floors, &finished.tallies, columns, &add);
+        (growth_of(&stretches) > 0.0).then(|| Seen { stretches, temper: temper(question, *witness) })
+    };
+    let witnesses: Vec<Seen> = WITNESSES.iter().filter_map(see).collect();
+    let growth = growth_of(&witnesses.first()?.stretches);
+    Some(Columns { finished, witnesses, growth })
 }
 
 fn growth_of(stretches: &[Stretch]) -> f64 {
     stretches.iter().filter_map(|stretch| Some(stretch.level.last()? - stretch.level.first()?)).sum()
 }
 
-fn tallies_of(question: &Question<'_>, floors: &[Floor]) -> (Tallies, Vec<String>) {
-    let mut names = Vec::new();
-    let mut tallies = Tallies::new();
-    for floor in floors {
-        if !tallies.contains_key(&floor.container) {
-            tallies.insert(floor.container, Tally::of(question.scene, floor.container, &mut names));
-        }
+/// How much the likelihood of a witness counts. Where a collector frees memory when it sees fit, the memory of the
+/// process follows the work only loosely, and a smooth rise says little about who keeps what.
+fn temper(question: &Question<'_>, witness: Witness) -> f64 {
+    let collected = question.containers.iter().any(|container| question.scene.is_collected(*container));
+    match witness {
+        Witness::HeapAfterCollection => TEMPER,
+        Witness::HeapUsed => TEMPER_HEAP,
+        Witness::Memory if collected => TEMPER_COLLECTED,
+        Witness::Memory => TEMPER,
     }
-    (tallies, names)
 }
 
 fn frequent(tallies: &Tallies) -> Vec<u32> {
@@ -267,7 +407,7 @@ fn stretches_of(
     floors: &[Floor],
     tallies: &Tallies,
     columns: usize,
-    column_of: &dyn Fn(&Finish) -> Option<usize>,
+    add: &dyn Fn(&Finish, &mut [f64]),
 ) -> Vec<Stretch> {
     let stretch = |floor: &Floor| {
         let finishes = tallies.get(&floor.container).map_or(&[][..], |tally| &tally.finishes);
@@ -277,9 +417,7 @@ fn stretches_of(
         let mut stretch = Stretch { level: Vec::new(), explanations: vec![Vec::new(); columns + 2] };
         for (at, level) in &floor.levels {
             while let Some(finish) = finishes.get(next).filter(|finish| finish.at <= *at) {
-                if let Some(column) = column_of(finish) {
-                    sums[column] += finish.weight;
-                }
+                add(finish, &mut sums);
                 all += finish.weight;
                 next += 1;
             }
@@ -293,58 +431,4 @@ fn stretches_of(
         stretch
     };
     floors.iter().map(stretch).collect()
-}
-
-/// The attribute value of operation `name` that explains the growth better than all its calls do.
-pub(super) fn best_value(question: &Question<'_>, name: &str) -> BTreeMap<String, String> {
-    let floors = floors_of(question, Witness::Memory);
-    let (tallies, names) = tallies_of(question, &floors);
-    let Some(operation) = names.iter().position(|known| known == name).map(|index| index as u32) else {
-        return BTreeMap::new();
-    };
-    let mut counts: BTreeMap<(String, String), f64> = BTreeMap::new();
-    let mut values_by_span: HashMap<u32, HashMap<String, String>> = HashMap::new();
-    for finish in
-        tallies.values().flat_map(|tally| &tally.finishes).filter(|finish| finish.operation == operation)
-    {
-        let Some(span) = finish.span else { continue };
-        let values = values_of(question.scene, span);
-        for (key, value) in &values {
-            *counts.entry((key.clone(), value.clone())).or_default() += 1.0;
-        }
-        values_by_span.insert(span, values);
-    }
-    let all = values_by_span.len() as f64;
-    let mut distinct: BTreeMap<String, f64> = BTreeMap::new();
-    for (key, _) in counts.keys() {
-        *distinct.entry(key.clone()).or_default() += 1.0;
-    }
-    // A key with nearly as many values as calls identifies requests, not kinds of them; a value that nearly all or
-    // hardly any calls have separates nothing.
-    counts.retain(|(key, _), _| distinct.get(key).is_some_and(|values| *values <= (all / 5.0).max(12.0)));
-    let candidates: Vec<(String, String)> = counts
-        .into_iter()
-        .filter(|(_, count)| *count >= 4.0 && *count <= 0.9 * all)
-        .map(|(pair, _)| pair)
-        .take(200)
-        .collect();
-    let fit_of = |wanted: Option<&(String, String)>| {
-        let column = |finish: &Finish| {
-            let values = || values_by_span.get(&finish.span?);
-            let has =
-                || values().zip(wanted).is_some_and(|(values, (key, value))| values.get(key) == Some(value));
-            (finish.operation == operation && (wanted.is_none() || has())).then_some(0)
-        };
-        fit_each(&stretches_of(&floors, &tallies, 1, &column), NOISE_FLOOR)[0].log_likelihood
-    };
-    if candidates.is_empty() || floors.is_empty() {
-        return BTreeMap::new();
-    }
-    let plain = fit_of(None);
-    let price = (candidates.len() as f64).ln();
-    let gains = candidates.iter().map(|pair| (TEMPER * (fit_of(Some(pair)) - plain) - price, pair));
-    match gains.max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1))) {
-        Some((gain, (key, value))) if gain >= VALUE_NATS => BTreeMap::from([(key.clone(), value.clone())]),
-        _ => BTreeMap::new(),
-    }
 }

@@ -8,6 +8,7 @@ mod growth;
 mod presence;
 pub(crate) mod regression;
 mod tally;
+mod values;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub(crate) struct Suspect {
     pub probability: f64,
     /// Bytes kept or held by one execution: low, mid, high.
     pub bytes: Option<(f64, f64, f64)>,
+    /// Attribute values that narrow it down.
+    pub attributes: BTreeMap<String, String>,
     /// Share of the growth explained.
     pub share: Option<f64>,
     /// One sentence.
@@ -99,11 +102,7 @@ fn claim(incident: &Incident<'_>, cause: Cause, suspect: Suspect, service: Optio
         (Cause::OperationSpike | Cause::ChildProcess, Some(operation)) => {
             attributes::at_kills(incident, operation)
         }
-        (Cause::Leak | Cause::TmpfsOrPageCache, _) if suspect.probability >= 0.3 => {
-            let kind = (cause == Cause::TmpfsOrPageCache).then_some(MemoryKind::Shmem);
-            growth::best_value(&question_of(incident, kind), &suspect.names[0])
-        }
-        _ => BTreeMap::new(),
+        _ => suspect.attributes,
     };
     OperationClaim {
         in_flight_at_kill: suspect.operation.map_or(0, running),
@@ -135,10 +134,7 @@ pub fn operations_of_leak(scene: &Scene<'_>, container: ContainerIndex) -> Vec<O
         .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
         .take(CLAIMS_MAX)
         .map(|suspect| OperationClaim {
-            attributes: match suspect.probability {
-                p if p >= 0.5 => growth::best_value(&question, &suspect.names[0]),
-                _ => BTreeMap::new(),
-            },
+            attributes: suspect.attributes,
             in_flight_at_kill: 0,
             bytes_per_execution: suspect.bytes.map(|(low, mid, high)| Interval { low, mid, high }),
             share_of_growth: suspect.share,

@@ -59,8 +59,8 @@ pub(super) fn suspects_of_spike(incident: &Incident<'_>) -> Vec<Suspect> {
                 operation: Some(*operation),
                 probability: weight / sum,
                 bytes: held(incident, *operation),
-                share: None,
                 summary,
+                ..Suspect::default()
             }
         })
         .collect()
@@ -170,8 +170,8 @@ pub(super) fn suspects_of_surge(incident: &Incident<'_>) -> Vec<Suspect> {
                 operation: Some(operation),
                 // The share of the surge, sharpened: half of it is a coin's toss, nearly all of it is certain.
                 probability: share.powi(2) / (share.powi(2) + (1.0 - share).powi(2) + 0.04),
-                bytes: None,
                 share: Some(share),
+                ..Suspect::default()
             }
         })
         .collect();
