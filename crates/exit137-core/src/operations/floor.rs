@@ -12,9 +12,20 @@ use crate::verdict::MemoryKind;
 pub(super) const LEVELS_MIN: usize = 10;
 /// Levels per stretch at most: more make the cost, not the answer.
 const LEVELS_MAX: usize = 600;
-/// How far, as a share of the growth, a later point may lie below a level: allocators breathe, nobody knows how
-/// deep, so several answers are weighed alike.
-pub(super) const SLACK_SHARES: [f64; 4] = [0.02, 0.05, 0.1, 0.2];
+/// A way to tell what is kept from what passes. None is right for every program, so several answers are weighed alike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum View {
+    /// Points that were not undercut afterwards by more than this share of the growth: allocators breathe, nobody
+    /// knows how deep.
+    Undercut(f64),
+    /// The lowest point of each of this many equal parts of the time.
+    Lowest(usize),
+}
+
+/// The views that are asked, the one with the most levels first: sizes are told by it.
+pub(super) const VIEWS: [View; 4] =
+    [View::Undercut(0.1), View::Undercut(0.03), View::Lowest(20), View::Lowest(13)];
+
 /// The first part of a life is warm-up.
 const WARM_UP_SHARE: f64 = 0.1;
 /// Share of falling in all movement of the level up to which it counts as a floor.
@@ -56,9 +67,8 @@ pub(super) struct Floor {
     pub levels: Series,
 }
 
-/// The stretches of all lives as `witness` saw them, cut at kills; levels are what was not undercut by more than
-/// `slack_share` of the growth.
-pub(super) fn floors_of(question: &Question<'_>, witness: Witness, slack_share: f64) -> Vec<Floor> {
+/// The stretches of all lives as `witness` saw them, cut at kills.
+pub(super) fn floors_of(question: &Question<'_>, witness: Witness, view: View) -> Vec<Floor> {
     let cast = question.scene.cast;
     let mut floors = Vec::new();
     for &container in &question.containers {
@@ -73,7 +83,7 @@ pub(super) fn floors_of(question: &Question<'_>, witness: Witness, slack_share: 
             for cut in cuts {
                 let width = (cut.since(from) as f64 * WARM_UP_SHARE) as i64;
                 let warm = warmed_up(question.scene.work.calls_of(container), from, cut, width);
-                let levels = warm.map(|warm| envelope(between(series, warm, cut - 1), slack_share));
+                let levels = warm.map(|warm| view.levels(between(series, warm, cut - 1)));
                 if let Some(levels) = levels.filter(|levels| levels.len() >= LEVELS_MIN) {
                     floors.push(Floor { container, from, levels });
                 }
@@ -95,9 +105,26 @@ fn series_of<'a>(question: &Question<'a>, witness: Witness, life: LifeIndex) -> 
     }
 }
 
+impl View {
+    fn levels(self, points: &[(UnixNanos, f64)]) -> Series {
+        match self {
+            Self::Undercut(share) => envelope(points, share),
+            Self::Lowest(parts) => lowest_of_parts(points, parts),
+        }
+    }
+}
+
+fn lowest_of_parts(points: &[(UnixNanos, f64)], parts: usize) -> Series {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return Vec::new() };
+    let width = last.0.since(first.0) / parts as i64 + 1;
+    let part = |point: &(UnixNanos, f64)| point.0.since(first.0) / width;
+    let lowest = |bin: &[(UnixNanos, f64)]| bin.iter().min_by(|a, b| a.1.total_cmp(&b.1)).copied();
+    points.chunk_by(|a, b| part(a) == part(b)).filter_map(lowest).collect()
+}
+
 /// The points that memory hardly undercut afterwards: what it stood at when nothing passing was held. Of a
 /// collected heap these are the points after collections; of a program that frees at once, the quiet moments.
-pub(crate) fn envelope(points: &[(UnixNanos, f64)], slack_share: f64) -> Series {
+fn envelope(points: &[(UnixNanos, f64)], slack_share: f64) -> Series {
     let floors = floor_from_right(points);
     let (Some(first), Some(last)) = (floors.first(), floors.last()) else { return Vec::new() };
     let slack = slack_share * (last - first);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::floor::{Floor, Question, SLACK_SHARES, WITNESSES, Witness, floors_of};
+use super::floor::{Floor, Question, VIEWS, View, WITNESSES, Witness, floors_of};
 use super::regression::{Fit, PairFit, Stretch, fit_beside, fit_each, partial_correlation};
 use super::tally::{Finish, Tally};
 use super::values::{Value, Values};
@@ -140,14 +140,13 @@ impl Columns<'_> {
     }
 }
 
-/// Ranks the explanations of the growth. How deep memory dips below what is kept is not known, so the answers for
-/// several depths are averaged.
+/// Ranks the explanations of the growth. What is kept is seen through what passes in several ways, whose answers are
+/// averaged.
 pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
     let finished = Finished::of(question);
     let views: Vec<Columns<'_>> =
-        SLACK_SHARES.iter().filter_map(|slack| columns_of(question, &finished, *slack)).collect();
-    // The widest view has the most levels, by which sizes are told best.
-    let Some(widest) = views.last() else { return Vec::new() };
+        VIEWS.iter().filter_map(|view| columns_of(question, &finished, *view)).collect();
+    let Some(widest) = views.first() else { return Vec::new() };
     let mut found: BTreeMap<usize, Suspect> = BTreeMap::new();
     let mut by_value: BTreeMap<usize, Suspect> = BTreeMap::new();
     for columns in &views {
@@ -350,7 +349,7 @@ impl Finished {
     }
 }
 
-fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, slack_share: f64) -> Option<Columns<'a>> {
+fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, view: View) -> Option<Columns<'a>> {
     let operations = finished.frequent.len();
     let mut column: Vec<Option<usize>> = vec![None; finished.names.len()];
     for (position, operation) in finished.frequent.iter().enumerate() {
@@ -365,7 +364,7 @@ fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, slack_share: 
         }
     };
     let see = |witness: &Witness| {
-        let floors = floors_of(question, *witness, slack_share);
+        let floors = floors_of(question, *witness, view_of(*witness, view));
         let columns = operations + finished.values.list.len();
         let stretches = stretches_of(&floors, &finished.tallies, columns, &add);
         (growth_of(&stretches) > 0.0).then(|| Seen { stretches, temper: temper(question, *witness) })
@@ -373,6 +372,11 @@ fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, slack_share: 
     let witnesses: Vec<Seen> = WITNESSES.iter().filter_map(see).collect();
     let growth = growth_of(&witnesses.first()?.stretches);
     Some(Columns { finished, witnesses, growth })
+}
+
+/// A heap is told by its runtime in steps: parts of the time would take the step's edge for its moment.
+fn view_of(witness: Witness, view: View) -> View {
+    if witness == Witness::Memory { view } else { VIEWS[0] }
 }
 
 fn growth_of(stretches: &[Stretch]) -> f64 {
