@@ -76,6 +76,30 @@ type size struct {
 	If  cond
 	Big *size
 }
+// A size's own condition is the keys beside mb and build_s, or "if".
+func (s *size) UnmarshalJSON(b []byte) error {
+	type plain size
+	all := cond{}
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	for k, v := range raw {
+		if k != "mb" && k != "build_s" && k != "if" && k != "big" {
+			var o oneOrMany
+			if err := json.Unmarshal(v, &o); err != nil {
+				return err
+			}
+			all[k] = o
+		}
+	}
+	err := json.Unmarshal(b, (*plain)(s))
+	if s.If == nil {
+		s.If = all
+	}
+	return err
+}
+
 type route struct {
 	Method, Path, Op          string
 	Ms                        *num
