@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Is a record's truth true? check.py DIR… prints a line a record; those fit for use are written to READY beside the records with --ready.
+"""Is a record's truth true? check.py DIR… prints a line a record; --ready lists those fit for use in the file READY beside the
+folder of records; --new skips what is listed already.
 
 Beside the harness's validate.py: for a leak the culprits' kept memory, for a spike or surge what requests hold, for a child what it was
 asked for, for files what was written has to make up most of what lies between the service's base and the limit; nothing may be killed
@@ -132,9 +133,14 @@ def judge(d):
 
 
 if __name__ == "__main__":
-    dirs = [a.rstrip("/") for a in sys.argv[1:] if a != "--ready"]
-    good = []
+    dirs = [a.rstrip("/") for a in sys.argv[1:] if not a.startswith("--")]
+    listed = os.path.join(os.path.dirname(dirs[0]), "..", "READY")
+    good, since = [], 0
+    if "--new" in sys.argv and os.path.exists(listed):
+        good, since = open(listed).read().split(), os.path.getmtime(listed)
     for d in sorted(dirs):
+        if os.path.basename(d) in good and os.path.getmtime(f"{d}/README.md") < since:
+            continue
         try:
             tr, bad, facts = judge(d)
         except Exception as e:  # a record that isn't finished
@@ -146,5 +152,5 @@ if __name__ == "__main__":
         if not bad:
             good.append(os.path.basename(d))
     if "--ready" in sys.argv:
-        with open(os.path.join(os.path.dirname(dirs[0]), "..", "READY"), "w") as f:
-            f.write("\n".join(good) + "\n")
+        with open(listed, "w") as f:
+            f.write("\n".join(sorted(set(good))) + "\n")

@@ -61,7 +61,7 @@ def span(service, op, kind="flask"):
     """The operation as its spans are named."""
     r = next(x for x in service["routes"] if x["op"] == op)
     if kind == "grpc":
-        return f"{service['grpc_service']}/{op}"
+        return f"/{service['grpc_service']}/{op}"
     if kind == "celery":
         return f"run/{op}"
     if kind == "consumer":
@@ -72,7 +72,7 @@ def span(service, op, kind="flask"):
     elif kind in ("express", "koa"):
         path = re.sub(r"<(?:\w+:)?(\w+)>", r":\1", path)
     elif kind == "django":
-        path = path.lstrip("/")
+        path = re.sub(r"<(\w+)>", r"<str:\1>", path.lstrip("/"))
     return f"{r['method']} {path}"
 
 

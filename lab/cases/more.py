@@ -78,7 +78,7 @@ CASES = [
          [load([[0, 13], [190, 16]], "check-in")], duration=200, interval=2, drop=["logs"],
          truth=truth("leak", [span(flights, "assign", "aiohttp")], notes="Each assignment keeps its seat map.")),
     case("fraud-batch", "A payment company's risk scorer behind a queue; a backlog comes.", [pod(having(fraud, **{"batch.settled": dict(hold_mb=[5, 9], ms=[900, 1800], tmp_kb=[200, 500])}), "consumer", 240, version="11.3.0", threads=40)],
-         [load([[0, 10], [140, 10]], "acquirer", kind="queue"), load([[0, 0.05], [80, 0.05], [82, 40], [92, 40], [94, 0.05]], "settlement", kind="queue", routes=[r for r in fraud["routes"] if r["op"] == "batch.settled"])], duration=140, interval=1,
+         [load([[0, 10], [140, 10]], "acquirer", kind="queue"), load([[0, 1.5], [80, 1.5], [81, 40], [92, 40], [94, 1.5]], "settlement", kind="queue", routes=[r for r in fraud["routes"] if r["op"] == "batch.settled"])], duration=140, interval=1,
          truth=truth("concurrency_surge", [span(fraud, "batch.settled", "consumer")], culprit_attributes={"messaging.rabbitmq.destination.routing_key": "batch.settled"}, culprit_in_flight=True, onset=80, notes="Hundreds of settlements come at once; forty threads hold 5-9 MiB each.")),
     case("ledger-start", "A bank's ledger over gRPC; it loads its accounts when it starts.", [pod(having(ledger, extra={"startup": [dict(name="load_accounts", mb=[240, 260], s=6, keep=0.3)]}), "grpc", 224, version="1.23.0", request=224)],
          [load([[0, 8], [100, 8]], "teller-bff", kind="grpc")], duration=110, load_after=6, backoff=[8, 16, 30],
@@ -97,7 +97,7 @@ CASES = [
          [load([[0, 13], [170, 14]], "studio-web")], duration=165, interval=2, backoff=[8, 12, 20],
          truth=truth("tmpfs_or_page_cache", [span(sounds, "tag")], notes="The volume may be larger than the container's limit; what is written counts against it.")),
     case("billing-pressure", "Invoices on a node that fills up.", [pod(billing, "flask", 300, version="5.4.0", request=64),
-          dict(deploy="report-cache", version="1.1", ns="reports", containers=[filler("report-cache", 600, 500, base_mb=90, step_mb=3, every_s=0.7, delay_s=15)])],
+          dict(deploy="report-cache", version="1.1", ns="reports", containers=[filler("report-cache", 600, 600, guaranteed=True, base_mb=90, step_mb=3, every_s=0.7, delay_s=15)])],
          [load([[0, 14], [140, 15]])], duration=140, node_limit_mb=340, interval=1, victim="invoice-run",
          truth=truth("node_pressure", [], onset=15, notes="report-cache grows within its own limit; the node is full first and invoice-run, which asked for least, is killed.")),
 ]

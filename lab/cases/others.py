@@ -63,8 +63,8 @@ GET  /aging                     aging          4  calc  sel:invoices:250
 """)
 
 
-def filler(name, limit, request=None, **fill):
-    return dict(name=name, kind="filler", otel=False, limit=limit, request=request or (int(limit * 0.6) if limit else None), fill=dict(comm=name, **fill))
+def filler(name, limit, request=None, guaranteed=False, **fill):
+    return dict(name=name, kind="filler", otel=False, limit=limit, request=request or (int(limit * 0.6) if limit else None), cpu_guaranteed=guaranteed, fill=dict(comm=name, **fill))
 
 
 KEY = "messaging.rabbitmq.destination.routing_key"
@@ -92,7 +92,7 @@ CASES = [
     case("ledger-statement", "A bank's ledger over gRPC; year's end.",
          [pod(having(ledger, Statement=dict(query={"years": {"1": 40, "10": 0}}, attrs={"statement.years": "years"}, hold_mb=[4.5, 8], tmp_kb=[200, 400], ms=[900, 1700])), "grpc", 232, version="1.22.1", threads=60)],
          [load([[0, 14], [72, 14], [76, 30], [140, 30]], "teller-bff", kind="grpc", routes=[dict(r, **({"w": 4} if r["op"] == "Statement" else {})) for r in ledger["routes"]]),
-          load([[0, 0.05], [76, 0.05], [78, 40], [92, 40], [94, 0.05]], "teller-batch", kind="grpc", routes=[r for r in ledger["routes"] if r["op"] == "Statement"])], duration=140, interval=1,
+          load([[0, 1.5], [76, 1.5], [77, 45], [92, 45], [94, 1.5]], "teller-batch", kind="grpc", routes=[r for r in ledger["routes"] if r["op"] == "Statement"])], duration=140, interval=1,
          truth=truth("concurrency_surge", [span(ledger, "Statement", "grpc")], culprit_in_flight=True, onset=76, notes="A batch asks for many statements at once; each holds 4-8 MiB for a second.")),
     case("ledger-healthy", "A bank's ledger over gRPC.", [pod(having(ledger, Statement=dict(tmp_kb=[8000, 14000]), GetAccount=dict(retain={"kb": [30, 60], "keys": 500})), "grpc", 224, version="1.21.3")],
          [load([[0, 10], [90, 24], [170, 12]], "teller-bff", kind="grpc")], duration=180,
@@ -114,14 +114,17 @@ CASES = [
          truth=truth("child_process", [span(contracts, "export")], culprit_attributes={"export.format": "pdfa"}, culprit_in_flight=True, onset=62, process="soffice.bin (a child); the app survives", notes="PDF/A makes the converter use over 250 MiB.")),
     case("contracts-creep", "A law firm's contracts; a helper converts documents and stays alive.", [pod(having(contracts, export=dict(w=8, attrs={"export.format": "format"}, child={"mb": [10, 20], "keep_mb": [1.6, 2.8], "s": 0.2})), "flask", 256, version="8.9.0")],
          [load([[0, 11], [200, 13]], "lawyer-ui", timeout=30)], duration=205, interval=2, victim="contract-desk",
+         truth=truth("child_process", [span(contracts, "export")], inferable="weak", process="python (the app, the largest single process); the growth is in its two soffice.bin children", notes="Two converters keep a little of every document and grow to 80 MiB each; the kernel takes the app, which is larger than either.")),
+    case("contracts-helper", "A law firm's contracts; one helper converts documents and stays alive.", [pod(having(contracts, extra={"child": dict(n=1, comm="soffice.bin")}, export=dict(w=8, attrs={"export.format": "format"}, child={"mb": [8, 16], "keep_mb": [1.8, 3.0], "s": 0.2})), "flask", 300, version="8.9.1")],
+         [load([[0, 11], [200, 13]], "lawyer-ui", timeout=30)], duration=205, interval=2, victim="contract-desk",
          truth=truth("child_process", [span(contracts, "export")], inferable="weak", process="soffice.bin (a child that stays); the app survives", notes="The converter keeps a little of every document; it grows until it is killed and started anew.")),
     case("sounds-stretch", "A sound laboratory; a helper stretches samples. Callers are not instrumented.", [pod(having(sounds, stretch=dict(attrs={"stretch.quality": "quality"}, child={"mb": [10, 30], "s": 0.4, "if": {"quality": ["draft", "good"]}, "big": {"quality": "studio", "mb": [300, 340], "s": 3}})), "gunicorn", 330, version="0.5.0", workers=2, threads=4)],
          [load([[0, 11], [150, 12]], timeout=30, scheduled=[dict(at=70, op="stretch", fixed={"quality": "studio"}), dict(at=115, op="stretch", fixed={"quality": "studio"})])], duration=150, victim="sound-lab",
          truth=truth("child_process", [span(sounds, "stretch")], culprit_attributes={"stretch.quality": "studio"}, culprit_in_flight=True, onset=70, process="sox (a child); the workers survive", notes="Studio quality makes sox use over 300 MiB.")),
     case("billing-node", "Invoices; another pod on the node grows.", [pod(billing, "flask", 400, version="5.5.0", request=96),
           dict(deploy="log-shipper", version="2.0", ns="logging", containers=[filler("log-shipper", None, 700, base_mb=60, step_mb=4, every_s=1.0, delay_s=25)])],
-         [load([[0, 12], [150, 13]], "accounts-ui")], duration=150, node_limit_mb=380, interval=2, victim="invoice-run",
-         truth=truth("node_pressure", [], culprit_in_flight=False, onset=25, notes="The node is full: log-shipper, without a limit, grows, and the kernel kills far below invoice-run's own limit.")),
+         [load([[0, 12], [150, 13]], "accounts-ui")], duration=150, node_limit_mb=380, interval=2, victim="log-shipper",
+         truth=truth("node_pressure", [], culprit_in_flight=False, onset=25, notes="The node is full: log-shipper, without a limit, grows, and the kernel kills it for the node's sake. invoice-run is innocent and lives.")),
     case("billing-sidecar", "Invoices; beside the app a proxy.", [dict(pod(billing, "flask", 256, version="5.5.1"), containers=pod(billing, "flask", 256, version="5.5.1")["containers"] + [filler("envoy", 72, base_mb=12, step_mb=1, every_s=1.4)])],
          [load([[0, 12], [170, 14]], "accounts-ui")], duration=175, interval=2,
          truth=truth("leak", [], notes="The sidecar envoy grows until its own limit of 72 MiB; the app is innocent. The sidecar sends no telemetry, so no operation can be named.")),
