@@ -120,6 +120,10 @@ def judge(d):
         t0 = ts(mine[0]["time"])
         base = next((s["rss"] for s in mine if ts(s["time"]) > t0 + 6), mine[0]["rss"]) / MIB
         e = explained(tr, k)
+        if cause == "child_process":  # what children kept is seen from outside only
+            until = [s for s in mine if ts(s["time"]) <= ts(k["time"])] or mine[:1]
+            main = until[-1]["procs"][0]["comm"] if until[-1]["procs"] else ""
+            e = max(e, sum(p["rss"] for p in until[-1]["procs"] if p["comm"] != main) / MIB)
         if cause == "startup_peak":
             base = 30
         gap = max(1.0, limit - base)
