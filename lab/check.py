@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Is a record's truth true? check.py DIR… prints a line a record; --ready lists those fit for use in the file READY beside the
 folder of records; --new skips what is listed already.
+--table prints them as a Markdown table instead.
 
 Beside the harness's validate.py: for a leak the culprits' kept memory, for a spike or surge what requests hold, for a child what it was
 asked for, for files what was written has to make up most of what lies between the service's base and the limit; nothing may be killed
@@ -136,8 +137,23 @@ def judge(d):
     return tr, bad, facts
 
 
+def table(dirs):
+    """The records as a Markdown table."""
+    print("| case | runtime | cause | culprit | inferable | kills |\n|---|---|---|---|---|---|")
+    for d in dirs:
+        tr = yaml.safe_load(open(f"{d}/truth.yaml"))
+        line = next(x for x in open(f"{d}/README.md") if ", container `" in x)
+        runtime = line.split("`: ")[1].split(";")[0].split(",")[:2]
+        runtime = ", ".join(x.strip() for x in runtime if "opentelemetry" not in x and "exporter" not in x).replace("Python 3.11, ", "").replace("Java 17, the JDK's HTTP server", "Java")
+        ops = " and ".join(f"`{x}`" for x in tr["culprit_operations"]) + "".join(f" where `{k}` = `{v}`" for k, v in (tr.get("culprit_attributes") or {}).items())
+        inferable = {True: "yes", False: "no"}.get(tr["culprit_inferable"], tr["culprit_inferable"]) if ops else ""
+        print(f"| {tr['case']} | {runtime} | {tr['cause']} | {ops} | {inferable} | {len(tr['kills'])} |")
+
+
 if __name__ == "__main__":
     dirs = [a.rstrip("/") for a in sys.argv[1:] if not a.startswith("--")]
+    if "--table" in sys.argv:
+        sys.exit(table(sorted(dirs)))
     listed = os.path.join(os.path.dirname(dirs[0]), "..", "READY")
     good, since = [], 0
     if "--new" in sys.argv and os.path.exists(listed):

@@ -84,7 +84,7 @@ CASES = [
     case("tollway-trucks", "Toll gantries in Node.", [pod(having(tollway, vehicle_trips=dict(attrs={"vehicle.class": "class"}, retain={"kb": [3200, 5200], "if": {"class": "truck"}})), "express", 280, version="20.1.1", heap_mb=280, metric_interval=2)],
          [load([[0, 22], [200, 26]], "toll-edge", mix_var=0.9)], duration=205, interval=2,
          truth=truth("leak", [span(tollway, "vehicle_trips", "express")], culprit_attributes={"vehicle.class": "truck"}, notes="Only trips of trucks are kept.")),
-    case("tollway-jam", "Toll gantries in Node; a jam begins.", [pod(having(tollway, toll_invoice=dict(hold_mb=[2.5, 4.5], hold_s=[0.9, 1.8])), "express", 272, version="20.1.0", heap_mb=500)],
+    case("tollway-jam", "Toll gantries in Node; a jam begins.", [pod(having(tollway, toll_invoice=dict(hold_mb=[2.5, 4.5], hold_s=[0.9, 1.8])), "express", 172, version="20.1.0", heap_mb=500)],
          [load([[0, 16], [140, 16]], "toll-edge", timeout=20, surges=[dict(at=79, dur=15, op="toll_invoice", rps=38)])], duration=140, interval=1,
          truth=truth("concurrency_surge", [span(tollway, "toll_invoice", "express")], culprit_in_flight=True, onset=79, notes="Forty invoices a second, each with 2.5-4.5 MiB for one or two seconds.")),
     case("seedbank-prefork", "A seed vault on a prefork server with two workers; callers are not instrumented.", [pod(having(seedbank, withdraw=dict(retain={"kb": [1500, 2700]})), "gunicorn", 310, version="3.5.1", workers=2, threads=4, metric_interval=5)],

@@ -108,7 +108,7 @@ CASES = [
          truth=truth("tmpfs_or_page_cache", [span(render, "draw", "go")], notes="Drawings are left in /dev/shm, which is memory of the pod; the process itself stays small.")),
     case("render-leak", "A plotting service in Go; its pods' records carry only the container's id.", [pod(having(render, gallery=dict(retain={"kb": [350, 700]})), "go", 136, version="2.2.0", resource="container_id", **{"k8s_env": {"GOMEMLIMIT": "122MiB"}})],
          [load([[0, 15], [190, 18]])], duration=200, interval=2, no_node_agent=True,
-         truth=truth("leak", [span(render, "gallery", "go")], notes="Gallery pages are kept. There is no node agent.")),
+         truth=truth("leak", [span(render, "gallery", "go")], inferable="weak", notes="Gallery pages are kept. There is no node agent.")),
     case("contracts-convert", "A law firm's contracts; a helper converts documents.", [pod(having(contracts, export=dict(attrs={"export.format": "format"}, child={"mb": [15, 40], "s": 0.5, "if": {"format": ["docx", "odt"]}, "big": {"format": "pdfa", "mb": [250, 300], "s": 3}})), "flask", 280, version="8.8.1")],
          [load([[0, 11], [160, 12]], "lawyer-ui", timeout=30, scheduled=[dict(at=62, op="export", fixed={"format": "pdfa"}), dict(at=120, op="export", fixed={"format": "pdfa"})])], duration=165, victim="contract-desk",
          truth=truth("child_process", [span(contracts, "export")], culprit_attributes={"export.format": "pdfa"}, culprit_in_flight=True, onset=62, process="soffice.bin (a child); the app survives", notes="PDF/A makes the converter use over 250 MiB.")),
