@@ -1,0 +1,9 @@
+SECRET_KEY = "lab"
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "django_urls"
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+INSTALLED_APPS = []
+DATABASES = {}
+LOGGING_CONFIG = None
+USE_TZ = True
