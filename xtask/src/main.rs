@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 mod check;
+mod score;
 
 /// What a command does with the words after its name; the error is what to tell the person.
 type Run = fn(&[String]) -> Result<(), String>;
 
 /// Name, what it does, and the function that does it.
-const COMMANDS: &[(&str, &str, Run)] = &[("check", check::ABOUT, check::run)];
+const COMMANDS: &[(&str, &str, Run)] =
+    &[("check", check::ABOUT, check::run), ("score", score::ABOUT, score::run)];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
