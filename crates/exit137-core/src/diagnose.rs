@@ -52,7 +52,7 @@ pub fn diagnose(observations: &Observations) -> Verdict {
     }
 }
 
-fn scenes_of_kills<'a>(scene: &Scene<'a>, kills: &'a [KillRecord<'a>]) -> Vec<KillScene<'a>> {
+pub(crate) fn scenes_of_kills<'a>(scene: &Scene<'a>, kills: &'a [KillRecord<'a>]) -> Vec<KillScene<'a>> {
     let located: Vec<(usize, crate::time::Moment)> = kills
         .iter()
         .filter_map(|record| Some((scene.cast.lives[record.life?].container, record.kill.at)))

@@ -5,6 +5,7 @@
 //! ```
 
 mod advice;
+pub mod baselines;
 pub mod bytes;
 mod causes;
 mod clock;

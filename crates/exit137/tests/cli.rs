@@ -153,7 +153,10 @@ fn shells_and_man_are_served() {
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
         .collect();
     pages.sort();
-    assert_eq!(pages, ["exit137-completions.1", "exit137-diagnose.1", "exit137-man.1", "exit137.1"]);
+    assert_eq!(
+        pages,
+        ["exit137-completions.1", "exit137-diagnose.1", "exit137-leaks.1", "exit137-man.1", "exit137.1"]
+    );
 }
 
 #[test]

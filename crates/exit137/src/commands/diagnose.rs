@@ -168,7 +168,7 @@ fn outcome(verdict: &Verdict) -> Outcome {
 }
 
 /// `3 records could not be read:` and the first of them.
-fn report_problems(problems: &[Problem]) {
+pub(super) fn report_problems(problems: &[Problem]) {
     let shown = |problem: &Problem| {
         shorten(
             &format!("{}: {}", clean_line(&problem.source), clean_line(&problem.message)),

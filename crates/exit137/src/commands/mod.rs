@@ -2,6 +2,7 @@
 
 mod completions;
 mod diagnose;
+mod leaks;
 mod man;
 mod progress;
 mod selection;
@@ -47,6 +48,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Diagnose(Box<diagnose::Diagnose>),
+    Leaks(leaks::Leaks),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -76,6 +78,7 @@ impl From<Outcome> for ExitCode {
 pub fn run(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
     match cli.command {
         Command::Diagnose(diagnose) => Ok(diagnose.run()?),
+        Command::Leaks(leaks) => Ok(leaks.run()?),
         Command::Completions(completions) => Ok(completions.run()?),
         Command::Man(man) => Ok(man.run()?),
     }

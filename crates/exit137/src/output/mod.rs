@@ -6,6 +6,7 @@ mod chart;
 mod clean;
 mod html;
 mod json;
+mod leaks;
 mod markdown;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -16,6 +17,7 @@ use exit137_core::verdict::Verdict;
 use jiff::tz::TimeZone;
 
 pub(crate) use clean::{line as clean_line, shorten};
+pub use leaks::LeakReport;
 pub(crate) use words::container as container_name;
 
 /// Which form the verdict takes.

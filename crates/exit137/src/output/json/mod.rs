@@ -3,6 +3,7 @@
 //! Fields may be added, never renamed. What is not known is absent, never 0 and never invented. Times are
 //! RFC 3339 in UTC whatever zone people are shown.
 
+pub(super) mod leaks;
 mod wire;
 
 use std::io;
@@ -15,10 +16,14 @@ use super::clean;
 
 /// The verdict as a JSON document, indented by two spaces, always in the same order.
 pub(super) fn render(verdict: &Verdict) -> String {
+    document(&wire::Verdict::from(verdict))
+}
+
+fn document(value: &impl Serialize) -> String {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, Quiet(PrettyFormatter::new()));
     // Writing plain structs with string keys into memory has no way to fail.
-    if wire::Verdict::from(verdict).serialize(&mut serializer).is_err() {
+    if value.serialize(&mut serializer).is_err() {
         return String::new();
     }
     bytes.push(b'\n');

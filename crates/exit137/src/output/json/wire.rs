@@ -58,7 +58,7 @@ impl<'a> From<&'a core::Verdict> for Verdict<'a> {
 }
 
 #[derive(Serialize)]
-struct Container<'a> {
+pub(super) struct Container<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,11 +132,7 @@ impl<'a> From<&'a core::IncidentVerdict> for Incident<'a> {
             container: Container::from(&incident.container),
             headline: &incident.headline,
             kills: incident.kills.iter().map(Kill::from).collect(),
-            cause: Cause {
-                name: incident.cause.name(),
-                probability: probability(incident.probability),
-                words: incident.probability.words(),
-            },
+            cause: Cause::from(incident),
             opinions: incident.opinions.iter().map(Opinion::from).collect(),
             operations: incident.operations.iter().map(Operation::from).collect(),
             introduced_by: incident.introduced_by.as_ref().map(|introduced| IntroducedBy {
@@ -163,10 +159,20 @@ impl<'a> From<&'a core::IncidentVerdict> for Incident<'a> {
 }
 
 #[derive(Serialize)]
-struct Cause {
+pub(super) struct Cause {
     name: &'static str,
     probability: f64,
     words: &'static str,
+}
+
+impl From<&core::IncidentVerdict> for Cause {
+    fn from(incident: &core::IncidentVerdict) -> Self {
+        Self {
+            name: incident.cause.name(),
+            probability: probability(incident.probability),
+            words: incident.probability.words(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -260,7 +266,7 @@ impl<'a> From<&'a core::Opinion> for Opinion<'a> {
 }
 
 #[derive(Serialize)]
-struct Operation<'a> {
+pub(super) struct Operation<'a> {
     names: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a str>,
@@ -473,7 +479,7 @@ fn number(value: f64) -> Option<serde_json::Number> {
 }
 
 #[derive(Serialize)]
-struct Leak<'a> {
+pub(super) struct Leak<'a> {
     container: Container<'a>,
     headline: &'a str,
     probability: f64,

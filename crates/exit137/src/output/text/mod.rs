@@ -3,6 +3,7 @@
 
 mod chart;
 mod incident;
+pub(super) mod leaks;
 mod sheet;
 
 use exit137_core::verdict::{LeakVerdict, Verdict};
