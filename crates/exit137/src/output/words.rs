@@ -7,8 +7,8 @@ use exit137_core::observation::SourceKind;
 use exit137_core::observation::kubernetes::ContainerRole;
 use exit137_core::time::{Moment, SECOND, UnixNanos};
 use exit137_core::verdict::{
-    Answer, ContainerRef, Interval, Kill, LimitHit, MarkKind, MemoryKind, NotOom, NotOomReason, Probability,
-    RecoveredFrom, Verdict, VictimProcess, Witness,
+    Answer, Cause, ContainerRef, Interval, Kill, LimitHit, MarkKind, MemoryKind, NotOom, NotOomReason,
+    Probability, RecoveredFrom, Verdict, VictimProcess, Witness,
 };
 use jiff::tz::TimeZone;
 
@@ -25,6 +25,14 @@ pub(super) fn percent(probability: Probability) -> String {
 /// `very likely (97 %)`.
 pub(super) fn certainty(probability: Probability) -> String {
     format!("{} ({})", probability.words(), percent(probability))
+}
+
+/// The same of a cause. That nothing fits has a probability too, which says nothing to people.
+pub(super) fn certainty_of(cause: Cause, probability: Probability) -> String {
+    match cause {
+        Cause::Unknown => "too little to tell".to_owned(),
+        _ => certainty(probability),
+    }
 }
 
 /// `208 MiB`, `-1.20 MiB`.
@@ -123,6 +131,9 @@ pub(super) fn zone_name(zone: &TimeZone) -> String {
 
 /// `2026-11-22 08:53:29`, with `±30 s` when that is worth saying.
 pub(super) fn moment(moment: Moment, zone: &TimeZone) -> String {
+    if !moment.is_known() {
+        return "at an unknown time".to_owned();
+    }
     let at = date_time(moment.at, zone);
     // Whole seconds are shown, so half a second either way adds nothing.
     if moment.uncertainty <= SECOND { at } else { format!("{at} ±{}", duration_of(moment.uncertainty)) }

@@ -80,7 +80,7 @@ impl Frame {
 pub(super) fn draw(
     frame: &Frame,
     scale: &Scale,
-    timeline: &Timeline,
+    (timeline, elsewhere): (&Timeline, &[UnixNanos]),
     id: &str,
     (title, description): (&str, &str),
     zone: &TimeZone,
@@ -99,7 +99,7 @@ pub(super) fn draw(
     if scale.shows_limit {
         limit(&mut out, frame, scale, timeline);
     }
-    marks::draw(&mut out, frame, scale, timeline, zone);
+    marks::draw(&mut out, frame, scale, (timeline, elsewhere), zone);
     if frame.names {
         names(&mut out, frame, scale, timeline);
     } else if scale.shows_limit {

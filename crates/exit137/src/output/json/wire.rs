@@ -123,7 +123,8 @@ struct Incident<'a> {
     gaps: Vec<Gap<'a>>,
     facts: Vec<Fact<'a>>,
     settings: Vec<Setting<'a>>,
-    timeline: Timeline<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline: Option<Timeline<'a>>,
 }
 
 impl<'a> From<&'a core::IncidentVerdict> for Incident<'a> {
@@ -157,7 +158,9 @@ impl<'a> From<&'a core::IncidentVerdict> for Incident<'a> {
                 .map(|fact| Fact { name: &fact.name, value: &fact.value, source: &fact.source })
                 .collect(),
             settings: incident.settings.iter().map(Setting::from).collect(),
-            timeline: Timeline::from(&incident.timeline),
+            // Where no time is known there is none.
+            timeline: (incident.timeline.from < incident.timeline.to)
+                .then(|| Timeline::from(&incident.timeline)),
         }
     }
 }
@@ -171,8 +174,8 @@ struct Cause {
 
 #[derive(Serialize)]
 struct Kill<'a> {
-    at: String,
-    uncertainty_seconds: f64,
+    at: Option<String>,
+    uncertainty_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,8 +210,8 @@ struct Victim<'a> {
 impl<'a> From<&'a core::Kill> for Kill<'a> {
     fn from(kill: &'a core::Kill) -> Self {
         Self {
-            at: kill.at.at.to_string(),
-            uncertainty_seconds: uncertainty_seconds(kill.at),
+            at: kill.at.is_known().then(|| kill.at.at.to_string()),
+            uncertainty_seconds: kill.at.is_known().then(|| uncertainty_seconds(kill.at)),
             pod: kill.pod.as_deref(),
             container_id: kill.container_id.as_deref(),
             seen_by: kill.seen_by.iter().copied().map(words::witness).collect(),
