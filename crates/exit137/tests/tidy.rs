@@ -96,6 +96,32 @@ fn the_readme_tests_what_ci_tests() {
     assert!(read(".ci/run").contains("\ncargo --locked xtask check\n"), ".ci/run does not run the check");
 }
 
+/// The README shows the first things that the verdict says. `UPDATE_EXPECT=1` rewrites them there too.
+#[test]
+fn the_readme_shows_what_is_printed() {
+    let verdict = read("cases/shop-catalog-leak/expected/verdict.txt");
+    let part = |from: &str, to: &str| {
+        let lines = verdict.lines().skip_while(|line| !line.contains(from));
+        let to = to.to_owned();
+        lines.take_while(move |line| to.is_empty() || !line.contains(&to)).collect::<Vec<_>>().join("\n")
+    };
+    let shown =
+        [part("", "  else "), part(", against the limit of", "operations"), part("operations", "why a")];
+    let transcript =
+        format!("```text\n{}\n\n…\n```", shown.map(|part| part.trim_end().to_owned()).join("\n\n"));
+    let readme = read("README.md");
+    let start = readme.find("```text\n").expect("a transcript");
+    let end = start + readme[start + 3..].find("```").expect("its end") + 6;
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        let rewritten = format!("{}{transcript}{}", &readme[..start], &readme[end..]);
+        return std::fs::write(root().join("README.md"), rewritten).expect("written");
+    }
+    assert!(
+        readme[start..end] == transcript,
+        "README.md should show (UPDATE_EXPECT=1 rewrites it):\n{transcript}"
+    );
+}
+
 #[test]
 fn files_are_small_and_say_what_they_are_for() {
     let mut complaints = Vec::new();

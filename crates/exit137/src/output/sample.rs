@@ -78,7 +78,7 @@ fn kill(index: usize) -> Kill {
             main_process: Some(true),
             anon_bytes: Some(213_909_504),
             file_bytes: Some(0),
-            shmem_bytes: None,
+            shmem_bytes: Some(0),
         },
         container_survived: Some(false),
         life_started_at: Some(minute([0.5, 17.3, 35.7][index])),
