@@ -12,6 +12,8 @@ use exit137_core::verdict::{
 };
 use jiff::tz::TimeZone;
 
+use super::clean_line;
+
 /// `97 %`. Never 0 or 100: nothing here is that certain.
 pub(super) fn percent(probability: Probability) -> String {
     match probability.0 * 100.0 {
@@ -390,7 +392,28 @@ pub(super) fn looked_in(verdict: &Verdict) -> String {
         }
         _ => format!("{} (nothing)", source_kind(kind)),
     });
-    sources.join(", ")
+    format!("{}{}", sources.join(", "), left_aside(verdict))
+}
+
+/// `; left aside: 2 × ConfigMap, 1 × Secret`.
+fn left_aside(verdict: &Verdict) -> String {
+    /// Custom kinds are many.
+    const KINDS_SHOWN_MAX: usize = 5;
+    let mut kinds: Vec<(&String, &u64)> = verdict.skipped.iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let mut said: Vec<String> = kinds
+        .iter()
+        .take(KINDS_SHOWN_MAX)
+        .map(|(kind, number)| {
+            format!("{} × {}", grouped(usize::try_from(**number).unwrap_or(usize::MAX)), clean_line(kind))
+        })
+        .collect();
+    match kinds.len() {
+        0 => return String::new(),
+        many if many > KINDS_SHOWN_MAX => said.push(format!("{} more kinds", many - KINDS_SHOWN_MAX)),
+        _ => {}
+    }
+    format!("; left aside: {}", said.join(", "))
 }
 
 /// `no OOM kill found for shop/cart`.

@@ -18,6 +18,8 @@ pub(super) struct Verdict<'a> {
     problems: Vec<Problem<'a>>,
     guesses: &'a [String],
     looked_in: BTreeMap<&'static str, SourceCount>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    skipped: &'a BTreeMap<String, u64>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +47,7 @@ impl<'a> From<&'a core::Verdict> for Verdict<'a> {
                 .map(|problem| Problem { source: &problem.source, message: &problem.message })
                 .collect(),
             guesses: &verdict.guesses,
+            skipped: &verdict.skipped,
             looked_in: verdict
                 .looked_in
                 .iter()
