@@ -244,9 +244,8 @@ fn tallies_of(question: &Question<'_>, floors: &[Floor]) -> (Tallies, Vec<String
     let mut names = Vec::new();
     let mut tallies = Tallies::new();
     for floor in floors {
-        if !tallies.contains_key(&floor.container) {
-            tallies.insert(floor.container, Tally::of(question.scene, floor.container, &mut names));
-        }
+        let tally = || Tally::of(question.scene, floor.container, &mut names);
+        tallies.entry(floor.container).or_insert_with(tally);
     }
     (tallies, names)
 }
