@@ -6,7 +6,7 @@ use exit137_core::verdict::{
     Answer, Cause, IncidentVerdict, Kill, LimitHit, OperationClaim, Opinion, Probability,
 };
 
-use super::markup::{Prose, Text, put};
+use super::markup::{Text, put};
 use super::{certainty, certainty_of, figure};
 use crate::output::words::capitalized;
 use crate::output::{Paper, words};
@@ -67,7 +67,7 @@ fn head(out: &mut String, incident: &IncidentVerdict, number: usize) {
     put!(
         out,
         "<div class=\"action\">\n<h3>What to do</h3>\n<p>{}</p>\n",
-        Prose(&capitalized(&advice.summary))
+        Text(&capitalized(&advice.summary))
     );
     let mut more = Vec::new();
     if let Some(limit) = advice.limit_bytes {
@@ -289,7 +289,7 @@ fn gaps(out: &mut String, incident: &IncidentVerdict) {
     out.push_str("<h3>What was missing</h3>\n<ul class=\"plain gaps\">\n");
     for gap in &incident.gaps {
         put!(out, "<li><strong>{}</strong>: {}<br>", Text(&capitalized(&gap.missing)), Text(&gap.effect));
-        put!(out, "<span class=\"soft\">To have it next time:</span> {}</li>\n", Prose(&gap.remedy));
+        put!(out, "<span class=\"soft\">To have it next time:</span> {}</li>\n", Text(&gap.remedy));
     }
     out.push_str("</ul>\n");
 }

@@ -15,24 +15,6 @@ macro_rules! put {
 
 pub(super) use put;
 
-/// The same, with what stands between backticks as code.
-pub(super) struct Prose<'a>(pub(super) &'a str);
-
-impl fmt::Display for Prose<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<&str> = self.0.split('`').collect();
-        for (index, part) in parts.iter().enumerate() {
-            match (index % 2 == 1, index + 1 == parts.len()) {
-                (true, false) => write!(f, "<code>{}</code>", Text(part))?,
-                // A backtick without its pair is one.
-                (true, true) => write!(f, "`{}", Text(part))?,
-                (false, _) => write!(f, "{}", Text(part))?,
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Escaped when displayed, for text and for quoted attributes.
 pub(super) struct Text<'a>(pub(super) &'a str);
 

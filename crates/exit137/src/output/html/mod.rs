@@ -10,7 +10,7 @@ use exit137_core::verdict::{Cause, IncidentVerdict, LeakVerdict, Probability, Ve
 
 use super::words::capitalized;
 use super::{Paper, words};
-use markup::{Prose, Text, put};
+use markup::{Text, put};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -97,7 +97,7 @@ fn nothing(out: &mut String, verdict: &Verdict, paper: &Paper) {
     put!(
         out,
         "<div class=\"action\"><h3>Hint</h3><p>{}</p></div>\n</article>\n",
-        Prose(&capitalized(&words::hint(verdict, &paper.left_out)))
+        Text(&capitalized(&words::hint(verdict, &paper.left_out)))
     );
 }
 
