@@ -48,8 +48,15 @@ pub fn diagnose(observations: &Observations) -> Verdict {
         not_oom: accounts.not_oom,
         guesses: cast.guesses.iter().cloned().collect(),
         looked_in: observations.counts.clone(),
+        skipped: skipped(observations),
         problems: observations.problems.list(),
     }
+}
+
+/// Events that say nothing about a kill were looked at; that there are such is no news.
+fn skipped(observations: &Observations) -> BTreeMap<String, u64> {
+    let of_kind = observations.kubernetes.skipped.iter().filter(|(kind, _)| *kind != "Event");
+    of_kind.map(|(kind, count)| (kind.clone(), *count)).collect()
 }
 
 pub(crate) fn scenes_of_kills<'a>(scene: &Scene<'a>, kills: &'a [KillRecord<'a>]) -> Vec<KillScene<'a>> {

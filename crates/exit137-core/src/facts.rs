@@ -87,6 +87,11 @@ fn add_report(facts: &mut Vec<Fact>, report: &OomReport, source: &str) {
             push(facts, name, path.clone(), source);
         }
     }
+    add_kinds(facts, report, source);
+    add_tasks(facts, report, source);
+}
+
+fn add_kinds(facts: &mut Vec<Fact>, report: &OomReport, source: &str) {
     let parts: Vec<String> = [
         ("anon", "rss"),
         ("file", "cache"),
@@ -107,6 +112,9 @@ fn add_report(facts: &mut Vec<Fact>, report: &OomReport, source: &str) {
     if !parts.is_empty() {
         push(facts, "charged memory by kind", parts.join(", "), source);
     }
+}
+
+fn add_tasks(facts: &mut Vec<Fact>, report: &OomReport, source: &str) {
     let mut tasks: Vec<_> = report.tasks.iter().collect();
     tasks.sort_by_key(|task| std::cmp::Reverse(task.rss));
     let listed: Vec<String> = tasks

@@ -240,7 +240,8 @@ mod tests {
 
     #[test]
     fn only_a_steady_rise_is_one() {
-        let cases: [(&str, fn(f64) -> f64, bool); 5] = [
+        type Level = fn(f64) -> f64;
+        let cases: [(&str, Level, bool); 5] = [
             ("steady", |i| 100.0 + 0.5 * i + saw(i), true),
             ("flat", |i| 100.0 + saw(i), false),
             ("a cache that fills", |i| 100.0 + 80.0 * (1.0 - (-i / 60.0).exp()) + saw(i), false),

@@ -81,6 +81,14 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// Of which nothing is known. It may equal any other moment, and is never shown.
+    pub const UNKNOWN: Self = Self { at: UnixNanos(0), uncertainty: i64::MAX / 4 };
+
+    /// Whether anything is known of it.
+    pub fn is_known(self) -> bool {
+        self.uncertainty < Self::UNKNOWN.uncertainty
+    }
+
     /// A time known to within `uncertainty` nanoseconds either way.
     pub fn new(at: UnixNanos, uncertainty: i64) -> Self {
         Self { at, uncertainty }

@@ -19,10 +19,12 @@ const IN_FLIGHT_POINTS: i64 = 240;
 pub fn timeline_of_incident(incident: &Incident<'_>) -> Timeline {
     let scene = incident.scene;
     let containers = incident.containers();
-    let last = incident.latest().at();
+    let dated = || incident.kills.iter().filter(|kill| kill.record.kill.at.is_known());
+    // Without any time there is nothing to draw.
+    let Some(last) = dated().map(|kill| kill.at()).max() else { return Timeline::default() };
     let mut timeline = timeline_of(scene, &containers, last);
     let first_shown = timeline.from;
-    for kill in incident.kills.iter().filter(|kill| kill.at() >= first_shown) {
+    for kill in dated().filter(|kill| kill.at() >= first_shown) {
         let comm = kill.record.kill.victim.comm.as_deref().unwrap_or("a process");
         timeline.marks.push(Mark {
             at: kill.at(),

@@ -574,6 +574,8 @@ pub struct Verdict {
     pub guesses: Vec<String>,
     /// What was looked in.
     pub looked_in: BTreeMap<SourceKind, SourceCount>,
+    /// Kubernetes objects of kinds that are not looked at, by kind.
+    pub skipped: BTreeMap<String, u64>,
     /// Input that could not be used.
     pub problems: Vec<Problem>,
 }

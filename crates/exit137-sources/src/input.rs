@@ -6,6 +6,7 @@
 
 mod blocks;
 mod documents;
+mod framed;
 mod stream;
 mod walk;
 mod work;

@@ -57,6 +57,70 @@ fn finding_nothing_is_one() {
 }
 
 #[test]
+fn input_without_anything_is_named() {
+    let folder = scratch("empty");
+    let file = folder.join("empty.json");
+    std::fs::write(&file, "").expect("written");
+    let (file, none) =
+        (file.to_string_lossy().into_owned(), scratch("no-files").to_string_lossy().into_owned());
+    for (path, problem) in [
+        (&file, "expected records, found nothing at all"),
+        (&none, "expected files in this folder, found none"),
+    ] {
+        let (code, _, stderr) = run(&["diagnose", path]);
+        assert_eq!((code, stderr), (1, format!("1 problem in the input: {path}: {problem}\n")));
+    }
+}
+
+#[test]
+fn a_kernel_log_without_times_dates_nothing() {
+    let log = scratch("undated").join("log");
+    let lines = "sh invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=984\n\
+        Memory cgroup out of memory: Killed process 12 (sh) total-vm:4kB, anon-rss:3kB, file-rss:2kB, \
+        shmem-rss:1kB, UID:0 pgtables:1kB oom_score_adj:984\n";
+    std::fs::write(&log, lines).expect("written");
+    let log = log.to_string_lossy();
+    let (code, stdout, stderr) = run(&["diagnose", &log]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("at an unknown time killed sh, pid 12") && !stdout.contains("1970"), "{stdout}");
+    let (_, json, _) = run(&["diagnose", &log, "-o", "json"]);
+    assert!(json.contains("\"at\": null") && !json.contains("1970"), "{json}");
+}
+
+#[test]
+fn the_sampling_script_writes_what_is_read() {
+    let root = scratch("cgroups");
+    let cgroup =
+        root.join("kubepods/burstable/podbebafea1-eb56-4b3e-bb34-7ce2f19a11b3").join("7e".repeat(32));
+    std::fs::create_dir_all(&cgroup).expect("made");
+    for (file, content) in [
+        ("memory.current", "1000000\n"),
+        ("memory.max", "max\n"),
+        ("memory.stat", "anon 500\nfile 300\nshmem 0\nfile_mapped 4\nkernel 77\n"),
+        ("memory.events", "low 0\nmax 3\noom 1\noom_kill 1\n"),
+        ("cgroup.procs", "1\n"),
+    ] {
+        std::fs::write(cgroup.join(file), content).expect("written");
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sample-cgroups.sh");
+    let sampled =
+        Command::new("sh").args([script, "once"]).env("CGROUP_ROOT", &root).output().expect("sh runs");
+    let text = String::from_utf8(sampled.stdout).expect("UTF-8");
+    let sample: serde_json::Value = serde_json::from_str(&text).expect(&text);
+    for (field, value) in
+        [("usage", 1_000_000), ("anon", 500), ("mapped_file", 4), ("max", 3), ("oom_kill", 1)]
+    {
+        assert_eq!(sample[field], value, "{text}");
+    }
+    assert!(sample.get("limit").is_none(), "{text}");
+    assert!(String::from_utf8_lossy(&sampled.stderr).is_empty());
+    let samples = root.join("samples.jsonl");
+    std::fs::write(&samples, text).expect("written");
+    let (_, stdout, stderr) = run(&["diagnose", &samples.to_string_lossy()]);
+    assert!(stdout.contains("cgroup files (1 record in 1 file)"), "{stdout}{stderr}");
+}
+
+#[test]
 fn every_format_is_printed_even_if_nothing_was_found() {
     let folder = nothing_to_find("formats");
     for (format, start) in [

@@ -71,3 +71,77 @@ fn a_number_that_is_not_known_is_never_zero() {
     assert!(document["incidents"][1]["kills"][0]["victim"].get("anon_bytes").is_none());
     assert!(document["incidents"][0]["in_flight"][2]["span_id"].is_null());
 }
+
+/// What programs may rely on: fields may be added to this list, never taken from it.
+#[test]
+fn every_field_of_the_contract_is_printed() {
+    let fields: [(&str, &[&str]); 19] = [
+        ("", &["schema", "incidents", "leaks", "not_oom", "problems"]),
+        (
+            "/incidents/0",
+            &["container", "kills", "cause", "opinions", "operations", "introduced_by", "in_flight"],
+        ),
+        ("/incidents/0", &["advice", "gaps"]),
+        (
+            "/incidents/0/container",
+            &["namespace", "workload", "pod", "pod_uid", "name", "role", "image", "version", "node"],
+        ),
+        ("/incidents/0/container/workload", &["kind", "name"]),
+        (
+            "/incidents/0/kills/0",
+            &["at", "uncertainty_seconds", "pod", "container_id", "seen_by", "limit_hit"],
+        ),
+        ("/incidents/0/kills/0", &["limit_bytes", "victim", "container_survived"]),
+        (
+            "/incidents/0/kills/0/victim",
+            &["pid", "comm", "main_process", "anon_bytes", "file_bytes", "shmem_bytes"],
+        ),
+        ("/incidents/0/cause", &["name", "probability", "words"]),
+        ("/incidents/0/opinions/0", &["cause", "opinion", "probability", "summary", "evidence"]),
+        ("/incidents/0/operations/0", &["names", "service", "probability", "words", "attributes"]),
+        (
+            "/incidents/0/operations/0",
+            &["bytes_per_execution", "share_of_growth", "in_flight_at_kill", "summary"],
+        ),
+        ("/incidents/0/introduced_by", &["version", "previous"]),
+        (
+            "/incidents/0/in_flight/0",
+            &["operation", "trace_id", "span_id", "started_at", "recovered_from", "attributes"],
+        ),
+        (
+            "/incidents/0/advice",
+            &["action", "summary", "limit_bytes", "horizon_days", "next_kill_in_seconds"],
+        ),
+        ("/incidents/0/gaps/0", &["missing", "effect", "do"]),
+        (
+            "/leaks/0",
+            &["container", "probability", "slope_bytes_per_hour", "time_to_limit_seconds", "operations"],
+        ),
+        ("/not_oom/0", &["container", "at", "exit_code", "reason", "summary"]),
+        ("/problems/0", &["source", "message"]),
+    ];
+    let document = document(&sample::verdict());
+    for (place, names) in fields {
+        let object = document.pointer(place).and_then(Value::as_object).expect(place);
+        for name in names {
+            assert!(object.contains_key(*name), "{place}/{name}");
+        }
+    }
+}
+
+#[test]
+fn a_kill_without_a_time_has_none() {
+    let mut verdict = sample::verdict();
+    let incident = &mut verdict.incidents[0];
+    incident.kills[0].at = exit137_core::time::Moment::UNKNOWN;
+    incident.timeline = exit137_core::verdict::Timeline::default();
+    let document = document(&verdict);
+    assert_eq!(schema_errors(&document), Vec::<String>::new());
+    let incident = &document["incidents"][0];
+    assert!(incident["kills"][0]["at"].is_null() && incident["kills"][0]["uncertainty_seconds"].is_null());
+    assert!(incident.get("timeline").is_none());
+    for format in [Format::Text, Format::Markdown, Format::Html] {
+        let text = format.render(&verdict, &Paper::default());
+        assert!(text.contains("at an unknown time") && !text.contains("1970"), "{text}");
+    }
+}

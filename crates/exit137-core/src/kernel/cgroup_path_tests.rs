@@ -1,3 +1,5 @@
+//! Cgroup paths of every driver and runtime that was met.
+
 use super::*;
 
 const ID: &str = "1f4e5ce8c689c01a159ceb8c00359e242dd772535543a1197de5b246af33a880";

@@ -1,3 +1,5 @@
+//! One line of each format, and lines that only look like one.
+
 use super::*;
 use crate::time::{Moment, SECOND};
 

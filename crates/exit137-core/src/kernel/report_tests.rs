@@ -1,3 +1,5 @@
+//! Whole reports of several kernels, cut, interleaved and rate-limited.
+
 use proptest::prelude::*;
 
 use crate::kernel::{Charge, Constraint, JournalRecord, KernelLog, KernelLogReader, KernelTime, OomReport};

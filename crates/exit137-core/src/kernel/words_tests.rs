@@ -1,3 +1,5 @@
+//! The sentences of an OOM report, kernel by kernel.
+
 use super::*;
 
 /// comm, pid, memcg, anon and shmem in kB, UID, `oom_score_adj`.

@@ -106,6 +106,10 @@ fn settle_claim<'a>(
     }
     if let Some(index) = at_end {
         accounts.kills[index].seen_by(Witness::Kubernetes);
+        // A log that tells no time leaves it to the API.
+        if let (false, Some(end)) = (accounts.kills[index].kill.at.is_known(), end) {
+            accounts.kills[index].kill.at = end;
+        }
         if claim == Claim::EndedBy && accounts.kills[index].kill.container_survived.is_none() {
             accounts.kills[index].kill.container_survived = Some(false);
         }

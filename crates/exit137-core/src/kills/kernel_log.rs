@@ -11,9 +11,6 @@ use crate::observation::Observations;
 use crate::time::{Moment, SECOND};
 use crate::verdict::{LimitHit, VictimProcess, Witness};
 
-/// Without a time, a kill is placed nowhere; it still counts.
-const TIME_UNKNOWN: i64 = i64::MAX / 4;
-
 pub(super) fn add<'a>(
     accounts: &mut Accounts<'a>,
     observations: &'a Observations,
@@ -36,7 +33,8 @@ pub(super) fn add<'a>(
                     continue;
                 }
                 moments.extend(at);
-                let at = at.unwrap_or(Moment::new(crate::time::UnixNanos(0), TIME_UNKNOWN));
+                // Without a time, a kill is placed nowhere; it still counts.
+                let at = at.unwrap_or(Moment::UNKNOWN);
                 let mut record = record_of(report, victim, at, cast);
                 record.kill.record = Some(format!("{}:{}", log.file, victim.line));
                 accounts.kills.push(record);

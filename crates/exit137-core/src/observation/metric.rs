@@ -1,6 +1,6 @@
 //! Which metrics bear on memory, and what each means. Names come from the OpenTelemetry semantic conventions,
 //! the older names still emitted, the Collector receivers, and their Prometheus spellings
-//! (`docs/sources.md` lists them). Everything else is dropped on arrival.
+//! (`docs/formats.md` lists them). Everything else is dropped on arrival.
 
 use std::collections::HashMap;
 

@@ -59,7 +59,7 @@ impl Tally {
         let total = |finishes: &[Finish]| finishes.iter().map(|finish| finish.weight).sum::<f64>();
         let sampled = total(&by_spans) < SAMPLED_SHARE * total(&by_metrics);
         let mut finishes = if sampled { by_metrics } else { by_spans };
-        finishes.sort_by(|a, b| (a.at, a.operation).cmp(&(b.at, b.operation)));
+        finishes.sort_by_key(|finish| (finish.at, finish.operation));
         Self { finishes }
     }
 }

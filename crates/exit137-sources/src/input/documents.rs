@@ -131,8 +131,7 @@ fn document_at(
     let kind = match kind(&mut cursor) {
         Ok(kind) => kind,
         Err(fault) => {
-            let line =
-                at.line + memchr::memchr_iter(b'\n', &document[..fault.at.min(document.len())]).count();
+            let line = at.line_of(document, fault.at);
             let message = format!("not JSON: expected {}", fault.expected);
             sink.observations.problems.add(at.file, Some(line), message);
             return Err(fault.at);

@@ -7,20 +7,22 @@ use std::io::{self, BufReader, Read};
 use flate2::bufread::MultiGzDecoder;
 
 use super::Progress;
+use super::framed::{self, Framed};
 use super::walk::{Entry, Origin};
 
 /// A compressed file may be compressed again (a rotated `.gz` in a `.zst` archive), not more often.
 const LAYERS_MAX: usize = 2;
 
 /// Memory a zstd stream may ask for is two to this: what `zstd -d` allows without being told.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+pub(super) const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Any of sixteen magic numbers starts a frame that holds no data; their upper three bytes.
 const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
 
-const MAGIC_BYTES: usize = 4;
+/// Four bytes tell a compression; four more, that a length stands before it.
+const MAGIC_BYTES: usize = 8;
 
 /// Plain bytes of an input.
 pub(super) type Stream<'a> = Box<dyn Read + Send + 'a>;
@@ -40,15 +42,22 @@ pub(super) fn open<'a>(entry: &Entry, progress: &'a dyn Progress) -> io::Result<
         let whole = io::Cursor::new(magic.to_vec()).chain(stream);
         if magic.starts_with(GZIP) {
             stream = Box::new(MultiGzDecoder::new(BufReader::with_capacity(256 << 10, whole)));
-        } else if magic == ZSTD || (magic.get(1..) == Some(ZSTD_SKIPPABLE) && magic[0] & 0xf0 == 0x50) {
+        } else if magic.starts_with(ZSTD) || is_skippable(magic) {
             let mut decoder = zstd::Decoder::new(whole)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
             stream = Box::new(decoder);
+        } else if framed::looks_like(magic) {
+            return Ok(Box::new(Framed::new(BufReader::with_capacity(256 << 10, whole))));
         } else {
             return Ok(Box::new(whole));
         }
     }
     Ok(stream)
+}
+
+/// A frame of zstd that holds no data.
+fn is_skippable(magic: &[u8]) -> bool {
+    magic.get(1..4) == Some(ZSTD_SKIPPABLE) && magic[0] & 0xf0 == 0x50
 }
 
 /// Reads until `buffer` is full or the input ends; what came before a failure counts.

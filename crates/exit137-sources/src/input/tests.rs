@@ -1,3 +1,5 @@
+//! Files of every kind in every wrapping, in any order, broken in any place.
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

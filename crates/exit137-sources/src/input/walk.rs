@@ -56,7 +56,15 @@ pub(super) fn entries(paths: &[PathBuf], problems: &mut Problems) -> Result<Vec<
             // Two folders may hold files of the same name: then the folder's name tells them apart.
             let prefix = if paths.len() == 1 { Path::new("") } else { path };
             walk.seen.insert((metadata.dev(), metadata.ino()));
+            let before = walk.entries.len();
             walk.folder(path, prefix, 0).map_err(open)?;
+            if walk.entries.len() == before {
+                walk.problems.add(
+                    &path.display().to_string(),
+                    None,
+                    "expected files in this folder, found none",
+                );
+            }
         } else {
             if metadata.is_file() {
                 File::open(path).map_err(open)?;

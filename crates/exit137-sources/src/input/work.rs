@@ -236,6 +236,9 @@ fn read_whole(queue: &Queue<'_>, number: usize, mut blocks: Blocks<'_>, sink: &m
         return Ok(());
     }
     if blocks.head().is_empty() {
+        if queue.entries[number].named {
+            sink.observations.problems.add(file, None, "expected records, found nothing at all");
+        }
         return blocks.failure().map_or(Ok(()), Err);
     }
     if kernel_log::looks_like(blocks.head()) || documents::is_journal(blocks.head()) {

@@ -1,3 +1,5 @@
+//! Kernel logs as files: what is one, which lines are bad, when the machine booted.
+
 use std::io::{BufReader, Read};
 
 use exit137_core::kernel::KernelTime;

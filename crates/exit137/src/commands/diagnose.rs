@@ -28,10 +28,11 @@ Reads recorded evidence in any mix and says why each container was OOM-killed.
 A PATH is a file, a folder (read with everything in it) or `-` for standard input. What a file is, is told by its \
 content, not by its name:
 
-  OpenTelemetry     traces, metrics and logs as OTLP/JSON lines, as the collector's file exporter writes them
-  Kubernetes        `kubectl get … -o json` (pods, events, nodes, replicasets, deployments) and watches
-  kernel log        `journalctl -k -o json`, `dmesg`, or a copy of /dev/kmsg
-  cgroup            samples of memory.current, memory.stat, memory.events
+  OpenTelemetry   traces, metrics and logs: OTLP as JSON or protobuf, as the
+                  Collector's file exporter writes it
+  Kubernetes      `kubectl get pods,events,… -o json` or `-o yaml`, and watches
+  kernel log      `journalctl -k`, `dmesg`, or a copy of /dev/kmsg
+  cgroup          samples of memory.current, memory.stat, memory.events
 
 Files may be compressed with gzip or zstd. A record that cannot be read is reported and skipped.";
 
@@ -167,7 +168,7 @@ fn outcome(verdict: &Verdict) -> Outcome {
     if nothing { Outcome::NothingFound } else { Outcome::Done }
 }
 
-/// `3 records could not be read:` and the first of them.
+/// `3 problems in the input:` and the first of them.
 pub(super) fn report_problems(problems: &[Problem]) {
     let shown = |problem: &Problem| {
         shorten(
@@ -177,9 +178,9 @@ pub(super) fn report_problems(problems: &[Problem]) {
     };
     match problems {
         [] => {}
-        [problem] => eprintln!("1 record could not be read: {}", shown(problem)),
+        [problem] => eprintln!("1 problem in the input: {}", shown(problem)),
         problems => {
-            eprintln!("{} records could not be read:", problems.len());
+            eprintln!("{} problems in the input:", problems.len());
             for problem in problems.iter().take(PROBLEMS_SHOWN_MAX) {
                 eprintln!("  {}", shown(problem));
             }

@@ -39,7 +39,7 @@ Start with `exit137 diagnose --help`: it has examples.";
 
 /// Says why a container was OOM-killed, who did it and what to do
 #[derive(Debug, Parser)]
-#[command(name = "exit137", version, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(name = "exit137", version, long_about = LONG_ABOUT, after_help = AFTER_HELP, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

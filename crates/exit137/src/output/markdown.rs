@@ -50,7 +50,7 @@ fn write_incident(blocks: &mut Vec<String>, incident: &IncidentVerdict, paper: &
     blocks.push(format!(
         "**Cause:** {}, **{}**{}  \n**Where:** {}",
         incident.cause.title(),
-        words::certainty(incident.probability),
+        words::certainty_of(incident.cause, incident.probability),
         since.unwrap_or_default(),
         code(&words::container(&incident.container)),
     ));

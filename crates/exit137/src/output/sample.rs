@@ -40,6 +40,7 @@ pub(crate) fn verdict() -> Verdict {
             (SourceKind::Metrics, count(1, 18_204)),
             (SourceKind::Traces, count(1, 52_110)),
         ]),
+        skipped: BTreeMap::from([("ConfigMap".to_owned(), 3), ("Secret".to_owned(), 1200)]),
         problems: vec![Problem {
             source: "otlp/traces.jsonl:412".to_owned(),
             message: "not OTLP: expected a JSON object, found the end of the line".to_owned(),
@@ -78,7 +79,7 @@ fn kill(index: usize) -> Kill {
             main_process: Some(true),
             anon_bytes: Some(213_909_504),
             file_bytes: Some(0),
-            shmem_bytes: None,
+            shmem_bytes: Some(0),
         },
         container_survived: Some(false),
         life_started_at: Some(minute([0.5, 17.3, 35.7][index])),
@@ -114,7 +115,7 @@ fn leak_timeline() -> Timeline {
     for at in [0.5, 17.3, 35.7, 53.6] {
         marks.push(Mark { at: minute(at), kind: MarkKind::Start, label: "started".to_owned() });
     }
-    marks.push(Mark { at: minute(0.4), kind: MarkKind::Rollout, label: "2.3.1".to_owned() });
+    marks.push(Mark { at: minute(0.4), kind: MarkKind::Rollout, label: "rollout of 2.3.1".to_owned() });
     Timeline {
         from: minute(-4.0),
         to: minute(56.0),

@@ -7,10 +7,12 @@ use exit137_core::observation::SourceKind;
 use exit137_core::observation::kubernetes::ContainerRole;
 use exit137_core::time::{Moment, SECOND, UnixNanos};
 use exit137_core::verdict::{
-    Answer, ContainerRef, Interval, Kill, LimitHit, MarkKind, MemoryKind, NotOom, NotOomReason, Probability,
-    RecoveredFrom, Verdict, VictimProcess, Witness,
+    Answer, Cause, ContainerRef, Interval, Kill, LimitHit, MarkKind, MemoryKind, NotOom, NotOomReason,
+    Probability, RecoveredFrom, Verdict, VictimProcess, Witness,
 };
 use jiff::tz::TimeZone;
+
+use super::clean_line;
 
 /// `97 %`. Never 0 or 100: nothing here is that certain.
 pub(super) fn percent(probability: Probability) -> String {
@@ -25,6 +27,14 @@ pub(super) fn percent(probability: Probability) -> String {
 /// `very likely (97 %)`.
 pub(super) fn certainty(probability: Probability) -> String {
     format!("{} ({})", probability.words(), percent(probability))
+}
+
+/// The same of a cause. That nothing fits has a probability too, which says nothing to people.
+pub(super) fn certainty_of(cause: Cause, probability: Probability) -> String {
+    match cause {
+        Cause::Unknown => "too little to tell".to_owned(),
+        _ => certainty(probability),
+    }
 }
 
 /// `208 MiB`, `-1.20 MiB`.
@@ -123,6 +133,9 @@ pub(super) fn zone_name(zone: &TimeZone) -> String {
 
 /// `2026-11-22 08:53:29`, with `±30 s` when that is worth saying.
 pub(super) fn moment(moment: Moment, zone: &TimeZone) -> String {
+    if !moment.is_known() {
+        return "at an unknown time".to_owned();
+    }
     let at = date_time(moment.at, zone);
     // Whole seconds are shown, so half a second either way adds nothing.
     if moment.uncertainty <= SECOND { at } else { format!("{at} ±{}", duration_of(moment.uncertainty)) }
@@ -379,7 +392,28 @@ pub(super) fn looked_in(verdict: &Verdict) -> String {
         }
         _ => format!("{} (nothing)", source_kind(kind)),
     });
-    sources.join(", ")
+    format!("{}{}", sources.join(", "), left_aside(verdict))
+}
+
+/// `; left aside: 2 × ConfigMap, 1 × Secret`.
+fn left_aside(verdict: &Verdict) -> String {
+    /// Custom kinds are many.
+    const KINDS_SHOWN_MAX: usize = 5;
+    let mut kinds: Vec<(&String, &u64)> = verdict.skipped.iter().collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let mut said: Vec<String> = kinds
+        .iter()
+        .take(KINDS_SHOWN_MAX)
+        .map(|(kind, number)| {
+            format!("{} × {}", grouped(usize::try_from(**number).unwrap_or(usize::MAX)), clean_line(kind))
+        })
+        .collect();
+    match kinds.len() {
+        0 => return String::new(),
+        many if many > KINDS_SHOWN_MAX => said.push(format!("{} more kinds", many - KINDS_SHOWN_MAX)),
+        _ => {}
+    }
+    format!("; left aside: {}", said.join(", "))
 }
 
 /// `no OOM kill found for shop/cart`.

@@ -96,8 +96,7 @@ struct Decoder<'a, 's> {
 
 impl<'a> Decoder<'a, '_> {
     fn problem(&mut self, fault: Fault) {
-        let before = &self.document[..fault.at.min(self.document.len())];
-        let line = self.at.line + memchr::memchr_iter(b'\n', before).count();
+        let line = self.at.line_of(self.document, fault.at);
         let message = format!("not OTLP: expected {}", fault.expected);
         self.sink.observations.problems.add(self.at.file, Some(line), message);
     }

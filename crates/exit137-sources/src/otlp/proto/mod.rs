@@ -41,7 +41,10 @@ fn is_framed(head: &[u8]) -> bool {
         return false;
     };
     let length = u32::from_be_bytes(*length) as usize;
-    (2..=MESSAGE_BYTES_MAX).contains(&length) && is_message(&message[..message.len().min(length)])
+    // The first bytes of a message read as a length are one of 160 MiB and more; then the message is likelier.
+    (2..=MESSAGE_BYTES_MAX).contains(&length)
+        && is_message(&message[..message.len().min(length)])
+        && !is_message(head)
 }
 
 /// Follows the first fields down: message, records of a resource, resource or scope, what is in there. Only the

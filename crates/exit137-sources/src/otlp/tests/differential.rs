@@ -449,10 +449,14 @@ fn the_head_of_a_file_of_messages_is_recognised() {
         value: Some(AnyValue { value: Some(ProtoValue::StringValue("cart".to_owned())) }),
         ..Default::default()
     }];
-    let scope_spans = vec![ScopeSpans { spans: vec![span], ..Default::default() }];
+    // With this many, the first four bytes of the message alone can be taken for a length.
+    let scope_spans = vec![ScopeSpans { spans: vec![span; 1000], ..Default::default() }];
     let resource = Some(Resource { attributes, ..Default::default() });
     let traces =
         TracesData { resource_spans: vec![ResourceSpans { resource, scope_spans, ..Default::default() }] };
+    for file in [traces.encode_to_vec(), framed(&traces)] {
+        assert_eq!(from_proto(&file).traces.spans.len(), 1000);
+    }
     let looks_like = crate::otlp::proto::looks_like;
     assert!(looks_like(&traces.encode_to_vec()));
     assert!(looks_like(&framed(&traces)));

@@ -1,6 +1,7 @@
 //! The timeline with everything around the drawing: caption, legend, and the numbers as a table.
 
 use exit137_core::bytes::Bytes;
+use exit137_core::time::UnixNanos;
 use exit137_core::verdict::{MarkKind, MemoryKind, Timeline};
 
 use super::markup::{Text, put};
@@ -9,7 +10,16 @@ use crate::output::chart::Scale;
 use crate::output::{Paper, words};
 
 /// The figure, or a sentence when nothing was recorded.
-pub(super) fn write(out: &mut String, timeline: &Timeline, id: &str, headline: &str, paper: &Paper) {
+///
+/// `elsewhere` are the kills at which another limit than the one drawn was hit.
+pub(super) fn write(
+    out: &mut String,
+    timeline: &Timeline,
+    id: &str,
+    headline: &str,
+    elsewhere: &[UnixNanos],
+    paper: &Paper,
+) {
     let Some(scale) = Scale::of(timeline) else {
         out.push_str(
             "<p class=\"soft\">No memory was recorded around this time, so there is no chart.</p>\n",
@@ -18,6 +28,9 @@ pub(super) fn write(out: &mut String, timeline: &Timeline, id: &str, headline: &
     };
     let limit = timeline.limit.iter().map(|&(_, bytes)| bytes).max().map(Bytes);
     let limit = match limit {
+        Some(limit) if scale.shows_limit && !elsewhere.is_empty() => {
+            format!("with the container's limit of {limit}, which is not the one that was hit")
+        }
         Some(limit) if scale.shows_limit => format!("against the limit of {limit}"),
         Some(limit) => format!("the limit of {limit} lies far above"),
         None => "no limit is known".to_owned(),
@@ -27,7 +40,7 @@ pub(super) fn write(out: &mut String, timeline: &Timeline, id: &str, headline: &
     let described = (headline, description(timeline, &scale, paper));
     for frame in [&svg::WIDE, &svg::NARROW] {
         let words = (described.0, described.1.as_str());
-        out.push_str(&svg::draw(frame, &scale, timeline, id, words, &paper.zone));
+        out.push_str(&svg::draw(frame, &scale, (timeline, elsewhere), id, words, &paper.zone));
     }
     legend(out, timeline, &scale);
     samples(out, timeline, paper);

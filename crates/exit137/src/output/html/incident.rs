@@ -1,10 +1,13 @@
 //! One incident as an article: verdict, action, chart, operations, evidence, requests, kills, facts, gaps.
 
 use exit137_core::bytes::Bytes;
-use exit137_core::verdict::{Answer, IncidentVerdict, Kill, OperationClaim, Opinion, Probability};
+use exit137_core::time::UnixNanos;
+use exit137_core::verdict::{
+    Answer, Cause, IncidentVerdict, Kill, LimitHit, OperationClaim, Opinion, Probability,
+};
 
 use super::markup::{Text, put};
-use super::{certainty, figure};
+use super::{certainty, certainty_of, figure};
 use crate::output::words::capitalized;
 use crate::output::{Paper, words};
 
@@ -17,7 +20,15 @@ const KILLS_SHOWN_MAX: usize = 50;
 pub(super) fn write(out: &mut String, incident: &IncidentVerdict, number: usize, paper: &Paper) {
     put!(out, "<article id=\"incident-{number}\" aria-labelledby=\"incident-{number}-h\">\n");
     head(out, incident, number);
-    figure::write(out, &incident.timeline, &format!("incident-{number}"), &incident.headline, paper);
+    let elsewhere = kills_elsewhere(&incident.kills);
+    figure::write(
+        out,
+        &incident.timeline,
+        &format!("incident-{number}"),
+        &incident.headline,
+        &elsewhere,
+        paper,
+    );
     operations(out, &incident.operations);
     opinions(out, incident);
     in_flight(out, incident, paper);
@@ -26,6 +37,12 @@ pub(super) fn write(out: &mut String, incident: &IncidentVerdict, number: usize,
     facts(out, incident);
     gaps(out, incident);
     out.push_str("</article>\n");
+}
+
+/// The kills at which another limit than the container's or its pod's was hit.
+fn kills_elsewhere(kills: &[Kill]) -> Vec<UnixNanos> {
+    let elsewhere = |kill: &&Kill| matches!(kill.limit_hit, Some(LimitHit::Node | LimitHit::Ancestor));
+    kills.iter().filter(elsewhere).map(|kill| kill.at.at).collect()
 }
 
 fn head(out: &mut String, incident: &IncidentVerdict, number: usize) {
@@ -38,7 +55,7 @@ fn head(out: &mut String, incident: &IncidentVerdict, number: usize) {
     put!(out, "<p class=\"where\">{}</p>\n", Text(&place));
     put!(out, "<h2 id=\"incident-{number}-h\">{}</h2>\n", Text(&incident.headline));
     put!(out, "<p class=\"cause\">{} ", capitalized(incident.cause.title()));
-    out.push_str(&certainty(incident.probability));
+    out.push_str(&certainty_of(incident));
     if let Some(introduced) = &incident.introduced_by {
         put!(out, " since version {}", Text(&introduced.version));
         if let Some(previous) = &introduced.previous {
@@ -47,7 +64,11 @@ fn head(out: &mut String, incident: &IncidentVerdict, number: usize) {
     }
     out.push_str("</p>\n");
     let advice = &incident.advice;
-    put!(out, "<div class=\"action\">\n<h3>What to do</h3>\n<p>{}</p>\n", Text(&advice.summary));
+    put!(
+        out,
+        "<div class=\"action\">\n<h3>What to do</h3>\n<p>{}</p>\n",
+        Text(&capitalized(&advice.summary))
+    );
     let mut more = Vec::new();
     if let Some(limit) = advice.limit_bytes {
         let days = advice.horizon_days.map(|days| words::count(days as usize, "day", "days"));
@@ -113,7 +134,10 @@ fn opinions(out: &mut String, incident: &IncidentVerdict) {
     }
     out.push_str("<h3>Why nothing else</h3>\n<div class=\"scroll\"><table class=\"stack\">\n<thead><tr>");
     out.push_str("<th scope=\"col\">Cause</th><th scope=\"col\">Answer</th><th scope=\"col\">Because</th></tr></thead>\n<tbody>\n");
-    for opinion in others {
+    // That something unknown did it is always possible, and the last thing to think of.
+    let (unknown, known): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|opinion| opinion.cause == Cause::Unknown);
+    for opinion in known.into_iter().chain(unknown) {
         other_opinion(out, opinion);
     }
     out.push_str("</tbody>\n</table></div>\n");
@@ -128,7 +152,9 @@ fn other_opinion(out: &mut String, opinion: &Opinion) {
     put!(out, "<tr><th scope=\"row\">{}</th>", capitalized(opinion.cause.title()));
     put!(out, "<td class=\"answer {class}\">{}</td><td>", words::answer(opinion.answer));
     put!(out, "{}", Text(&opinion.summary));
-    list(out, &opinion.evidence);
+    let said = |evidence: &&String| evidence.ends_with(&opinion.summary);
+    let more: Vec<String> = opinion.evidence.iter().filter(|item| !said(item)).cloned().collect();
+    list(out, &more);
     out.push_str("</td></tr>\n");
 }
 
@@ -247,7 +273,7 @@ fn facts(out: &mut String, incident: &IncidentVerdict) {
     for fact in &incident.facts {
         put!(
             out,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"soft\">{}</td></tr>\n",
+            "<tr><th scope=\"row\">{}</th><td class=\"value\">{}</td><td class=\"soft\">{}</td></tr>\n",
             Text(&fact.name),
             Text(&fact.value),
             Text(&fact.source)

@@ -1,6 +1,7 @@
 //! Kills, starts, rollouts and other ends on the time axis, with labels that never lie on each other.
 
-use exit137_core::verdict::{MarkKind, Timeline};
+use exit137_core::time::UnixNanos;
+use exit137_core::verdict::{MarkKind, MemoryKind, Timeline};
 use jiff::tz::TimeZone;
 
 use super::markup::{Text, put};
@@ -27,7 +28,13 @@ struct Label {
 }
 
 /// Draws all marks.
-pub(super) fn draw(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline, zone: &TimeZone) {
+pub(super) fn draw(
+    out: &mut String,
+    frame: &Frame,
+    scale: &Scale,
+    (timeline, elsewhere): (&Timeline, &[UnixNanos]),
+    zone: &TimeZone,
+) {
     let bottom = frame.bottom();
     let kills = timeline.marks.iter().filter(|mark| mark.kind == MarkKind::Kill).count();
     // Half the size of a cross, and how thick it is.
@@ -58,9 +65,7 @@ pub(super) fn draw(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Ti
                     put!(out, "<path d=\"M{x:.1} {top:.1}V{bottom}\" stroke=\"var(--kill)\" ");
                     put!(out, "stroke-opacity=\".6\"/>");
                 }
-                // The cross stands where memory met the limit; without a limit on the drawing, on the axis.
-                let limit = Scale::limit_at(timeline, mark.at).filter(|_| scale.shows_limit);
-                let y = limit.and_then(|bytes| scale.y(bytes as f64)).map_or(bottom, |share| frame.y(share));
+                let y = height(scale, timeline, elsewhere, mark.at).map_or(bottom, |share| frame.y(share));
                 let (left, top, side) = (x - arm, y - arm, arm * 2.0);
                 put!(out, "<path d=\"M{left:.1} {top:.1}l{side} {side}m0 -{side}l-{side} {side}\" ");
                 put!(out, "stroke=\"var(--kill)\" stroke-width=\"{width}\" stroke-linecap=\"round\"/>\n");
@@ -68,6 +73,22 @@ pub(super) fn draw(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Ti
         }
     }
     labels(out, frame, scale, timeline, zone);
+}
+
+/// The cross stands where memory met the limit; at the last memory measured, when it was another limit that was met.
+/// Without either, on the axis.
+fn height(scale: &Scale, timeline: &Timeline, elsewhere: &[UnixNanos], at: UnixNanos) -> Option<f64> {
+    if !elsewhere.contains(&at) {
+        let limit = Scale::limit_at(timeline, at).filter(|_| scale.shows_limit);
+        return scale.y(limit? as f64);
+    }
+    let kinds = [MemoryKind::WorkingSet, MemoryKind::Usage, MemoryKind::Anon, MemoryKind::ProcessRss];
+    let last_of = |kind| {
+        let of_kind = timeline.series.iter().filter(move |series| series.kind == kind);
+        let points = of_kind.flat_map(|series| series.lives.iter().flatten());
+        points.filter(|(time, _)| *time <= at).max_by_key(|(time, _)| *time).map(|(_, bytes)| *bytes)
+    };
+    scale.y(kinds.into_iter().find_map(last_of)?)
 }
 
 fn labels(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline, zone: &TimeZone) {

@@ -6,7 +6,7 @@ mod marks;
 mod markup;
 mod svg;
 
-use exit137_core::verdict::{LeakVerdict, Probability, Verdict};
+use exit137_core::verdict::{Cause, IncidentVerdict, LeakVerdict, Probability, Verdict};
 
 use super::words::capitalized;
 use super::{Paper, words};
@@ -81,6 +81,17 @@ fn certainty(probability: Probability) -> String {
     format!("<span class=\"{class}\">{}</span>", Text(&words::certainty(probability)))
 }
 
+/// The same of an incident's cause.
+fn certainty_of(incident: &IncidentVerdict) -> String {
+    match incident.cause {
+        Cause::Unknown => {
+            let words = words::certainty_of(incident.cause, incident.probability);
+            format!("<span class=\"certainty\">{words}</span>")
+        }
+        _ => certainty(incident.probability),
+    }
+}
+
 fn nothing(out: &mut String, verdict: &Verdict, paper: &Paper) {
     put!(out, "<article>\n<p>Looked in: {}.</p>\n", Text(&words::looked_in(verdict)));
     put!(
@@ -100,7 +111,7 @@ fn overview(out: &mut String, verdict: &Verdict) {
             Text(&words::container(&incident.container)),
             words::count(incident.kills.len(), "kill", "kills"),
             incident.cause.title(),
-            certainty(incident.probability)
+            certainty_of(incident)
         );
     }
     for (index, leak) in verdict.leaks.iter().enumerate() {
@@ -125,7 +136,7 @@ fn unkilled_leak(out: &mut String, leak: &LeakVerdict, number: usize, paper: &Pa
         put!(out, " Meets its limit in {} if nothing changes.", words::duration_range(interval));
     }
     out.push_str("</p>\n");
-    figure::write(out, &leak.timeline, &format!("leak-{number}"), &leak.headline, paper);
+    figure::write(out, &leak.timeline, &format!("leak-{number}"), &leak.headline, &[], paper);
     incident::operations(out, &leak.operations);
     out.push_str("</article>\n");
 }
@@ -153,7 +164,11 @@ fn other_ends(out: &mut String, verdict: &Verdict, paper: &Paper) {
 }
 
 fn footer(out: &mut String, verdict: &Verdict) {
-    put!(out, "<footer>\n<p>Looked in: {}.</p>\n", Text(&words::looked_in(verdict)));
+    out.push_str("<footer>\n");
+    // Where nothing was found, that is the first thing said.
+    if !(verdict.incidents.is_empty() && verdict.leaks.is_empty()) {
+        put!(out, "<p>Looked in: {}.</p>\n", Text(&words::looked_in(verdict)));
+    }
     if !verdict.guesses.is_empty() {
         out.push_str("<p>Guessed:</p>\n<ul>\n");
         for guess in &verdict.guesses {
@@ -162,8 +177,8 @@ fn footer(out: &mut String, verdict: &Verdict) {
         out.push_str("</ul>\n");
     }
     if !verdict.problems.is_empty() {
-        let count = words::count(verdict.problems.len(), "record", "records");
-        put!(out, "<details><summary>{count} could not be read</summary>\n<ul>\n");
+        let count = words::count(verdict.problems.len(), "problem", "problems");
+        put!(out, "<details><summary>{count} in the input</summary>\n<ul>\n");
         for problem in &verdict.problems {
             put!(out, "<li><code>{}</code> {}</li>\n", Text(&problem.source), Text(&problem.message));
         }

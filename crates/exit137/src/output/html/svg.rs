@@ -52,6 +52,9 @@ pub(super) const NARROW: Frame = Frame {
     names: false,
 };
 
+/// Height of a plot without lines.
+const PLOT_WITHOUT_MEMORY: f64 = 84.0;
+
 /// Between the plot and the strip: the labels of the time axis.
 const AXIS: f64 = 26.0;
 
@@ -80,11 +83,14 @@ impl Frame {
 pub(super) fn draw(
     frame: &Frame,
     scale: &Scale,
-    timeline: &Timeline,
+    (timeline, elsewhere): (&Timeline, &[UnixNanos]),
     id: &str,
     (title, description): (&str, &str),
     zone: &TimeZone,
 ) -> String {
+    // Without memory there is only the limit to draw, and what happened when.
+    let plot = if timeline.series.is_empty() { PLOT_WITHOUT_MEMORY } else { frame.plot };
+    let frame = &Frame { plot, ..*frame };
     let has_strip = timeline.in_flight.iter().any(|&(_, requests)| requests > 0.0);
     let strip = if has_strip { STRIP_TITLE + frame.strip } else { 0.0 };
     let height = frame.bottom() + AXIS + strip + 4.0;
@@ -99,7 +105,7 @@ pub(super) fn draw(
     if scale.shows_limit {
         limit(&mut out, frame, scale, timeline);
     }
-    marks::draw(&mut out, frame, scale, timeline, zone);
+    marks::draw(&mut out, frame, scale, (timeline, elsewhere), zone);
     if frame.names {
         names(&mut out, frame, scale, timeline);
     } else if scale.shows_limit {
@@ -114,7 +120,8 @@ pub(super) fn draw(
 
 fn grid(out: &mut String, frame: &Frame, scale: &Scale, zone: &TimeZone, strip_bottom: Option<f64>) {
     let (left, right) = (frame.left, frame.x(1.0));
-    for (bytes, label) in scale.byte_ticks(5) {
+    let ticks = if frame.plot > PLOT_WITHOUT_MEMORY { 5 } else { 2 };
+    for (bytes, label) in scale.byte_ticks(ticks) {
         let Some(y) = scale.y(bytes).map(|share| frame.y(share)) else { continue };
         put!(out, "<path d=\"M{left} {y:.1}H{right}\" stroke=\"var(--line)\" fill=\"none\"/>");
         put!(out, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{label}</text>\n", left - 8.0, y + 4.5);

@@ -18,6 +18,8 @@ pub(super) struct Verdict<'a> {
     problems: Vec<Problem<'a>>,
     guesses: &'a [String],
     looked_in: BTreeMap<&'static str, SourceCount>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    skipped: &'a BTreeMap<String, u64>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +47,7 @@ impl<'a> From<&'a core::Verdict> for Verdict<'a> {
                 .map(|problem| Problem { source: &problem.source, message: &problem.message })
                 .collect(),
             guesses: &verdict.guesses,
+            skipped: &verdict.skipped,
             looked_in: verdict
                 .looked_in
                 .iter()
@@ -123,7 +126,8 @@ struct Incident<'a> {
     gaps: Vec<Gap<'a>>,
     facts: Vec<Fact<'a>>,
     settings: Vec<Setting<'a>>,
-    timeline: Timeline<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline: Option<Timeline<'a>>,
 }
 
 impl<'a> From<&'a core::IncidentVerdict> for Incident<'a> {
@@ -153,7 +157,9 @@ impl<'a> From<&'a core::IncidentVerdict> for Incident<'a> {
                 .map(|fact| Fact { name: &fact.name, value: &fact.value, source: &fact.source })
                 .collect(),
             settings: incident.settings.iter().map(Setting::from).collect(),
-            timeline: Timeline::from(&incident.timeline),
+            // Where no time is known there is none.
+            timeline: (incident.timeline.from < incident.timeline.to)
+                .then(|| Timeline::from(&incident.timeline)),
         }
     }
 }
@@ -177,8 +183,8 @@ impl From<&core::IncidentVerdict> for Cause {
 
 #[derive(Serialize)]
 struct Kill<'a> {
-    at: String,
-    uncertainty_seconds: f64,
+    at: Option<String>,
+    uncertainty_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pod: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,8 +219,8 @@ struct Victim<'a> {
 impl<'a> From<&'a core::Kill> for Kill<'a> {
     fn from(kill: &'a core::Kill) -> Self {
         Self {
-            at: kill.at.at.to_string(),
-            uncertainty_seconds: uncertainty_seconds(kill.at),
+            at: kill.at.is_known().then(|| kill.at.at.to_string()),
+            uncertainty_seconds: kill.at.is_known().then(|| uncertainty_seconds(kill.at)),
             pod: kill.pod.as_deref(),
             container_id: kill.container_id.as_deref(),
             seen_by: kill.seen_by.iter().copied().map(words::witness).collect(),

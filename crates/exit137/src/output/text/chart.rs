@@ -21,6 +21,9 @@ const PREFERRED: [MemoryKind; 7] = [
 
 const ROWS: usize = 10;
 
+/// Without memory there is only the limit to draw, and what happened when.
+const ROWS_WITHOUT_MEMORY: usize = 2;
+
 /// Columns for `1023 MiB ` and the axis.
 const LABEL_COLUMNS: usize = 10;
 
@@ -30,7 +33,8 @@ pub(super) fn draw(sheet: &mut Sheet<'_>, timeline: &Timeline) {
     let zone = sheet.paper.zone.clone();
     let kind = PREFERRED.into_iter().find(|&kind| timeline.series.iter().any(|series| series.kind == kind));
     let columns = sheet.width - LABEL_COLUMNS - 3;
-    let mut canvas = Canvas::new(columns, ROWS, sheet.paper.unicode);
+    let rows = if kind.is_some() { ROWS } else { ROWS_WITHOUT_MEMORY };
+    let mut canvas = Canvas::new(columns, rows, sheet.paper.unicode);
     if scale.shows_limit {
         draw_limit(&mut canvas, &scale, timeline, columns);
     }
@@ -52,7 +56,7 @@ pub(super) fn draw(sheet: &mut Sheet<'_>, timeline: &Timeline) {
     if scale.shows_limit {
         labels.extend(timeline.limit.last().map(|&(_, bytes)| (bytes as f64, Bytes(bytes).to_string())));
     }
-    for row in 0..ROWS {
+    for row in 0..rows {
         // The limit comes last and wins over a tick in the same row.
         let label = labels.iter().rfind(|(bytes, _)| canvas.row_of(&scale, *bytes) == Some(row));
         draw_row(sheet, &canvas, row, label.map_or("", |(_, label)| label));
@@ -122,7 +126,7 @@ fn draw_axis(sheet: &mut Sheet<'_>, scale: &Scale, timeline: &Timeline, columns:
             MarkKind::Rollout => {
                 let labels: Vec<String> =
                     of_kind.iter().take(3).map(|mark| clean::shorten(&mark.label, 24)).collect();
-                format!("{sign} rollout of {}", labels.join(", "))
+                format!("{sign} {}", labels.join(", "))
             }
             MarkKind::OtherEnd => format!("{sign} other end"),
         };

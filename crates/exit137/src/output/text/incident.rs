@@ -44,7 +44,7 @@ pub(super) fn write(sheet: &mut Sheet<'_>, incident: &IncidentVerdict) {
 fn head(sheet: &mut Sheet<'_>, incident: &IncidentVerdict) {
     sheet.paragraph("", 0, &[(BOLD, &incident.headline)]);
     let mut cause: Vec<Piece<'_>> = vec![(PLAIN, incident.cause.title()), (PLAIN, ", ")];
-    let certainty = format!(" {}", words::certainty(incident.probability));
+    let certainty = format!(" {}", words::certainty_of(incident.cause, incident.probability));
     cause.push((certainty_style(incident.probability), &certainty));
     let since = incident.introduced_by.as_ref().map(|introduced| match &introduced.previous {
         Some(previous) => format!(", since version {} ({previous} was healthy)", introduced.version),

@@ -64,7 +64,7 @@ fn overview(sheet: &mut Sheet<'_>, verdict: &Verdict) {
                 (PLAIN, &words::container(&incident.container)),
                 (DIM, &format!(" × {}: ", incident.kills.len())),
                 (PLAIN, &format!("{}, ", incident.cause.title())),
-                (style, &words::certainty(incident.probability)),
+                (style, &words::certainty_of(incident.cause, incident.probability)),
             ],
         );
     }
