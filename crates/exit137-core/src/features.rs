@@ -3,11 +3,10 @@
 
 use crate::incident::{Episode, KillScene, Scene, VictimRole};
 use crate::memory::between;
-use crate::operations::floor::lowest;
-use crate::operations::regression::{Stretch, fit_each};
 use crate::time::{SECOND, UnixNanos};
+use crate::trend::{middle_of_work, trend_of};
 use crate::verdict::LimitHit;
-use crate::work::Call;
+use crate::work::{Call, running_at};
 
 /// The first part of a life loads code, fills pools and connects; it says nothing about what comes after.
 const WARM_UP_SHARE: f64 = 0.12;
@@ -98,8 +97,7 @@ pub struct Features {
     pub shortfall: Option<f64>,
     /// Growth of the heap that collections leave, as a share of what the memory grew by since the program's own base.
     pub heap_growth: Option<f64>,
-    /// A collector decides when memory is given back, and nothing tells what it leaves alive: the shape of the
-    /// memory then follows what is kept only loosely.
+    /// A collector decides when memory is given back: the shape of the memory follows what is kept only loosely.
     pub loose: bool,
     /// Calls that finished well in this life before the kill; absent when nothing tells.
     pub served: Option<usize>,
@@ -124,8 +122,7 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
         load: load(kill, scene, calls),
         shortfall: shortfall(kill, shape.as_ref()),
         files: limit.and_then(|limit| files(kill, (limit - base).max(limit * 0.1))),
-        loose: kill.memory.heap_floor.len() < POINTS_MIN
-            && kill.container.is_some_and(|container| scene.is_collected(container)),
+        loose: kill.container.is_some_and(|container| scene.is_collected(container)),
         heap_growth: shape.as_ref().and_then(|shape| heap_growth(kill, shape)),
         shape,
         others: others(kill),
@@ -179,14 +176,15 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
     let (base, floor) = (floor_at(warm), floor_at(end));
     let ceiling = episode.ceiling;
     let room = (ceiling - base).max(ceiling * 0.01);
-    let middle = middle_of_work(calls, warm, end);
-    let (first, second) = (floor_at(middle) - base, floor - floor_at(middle));
     let growth = (floor - base) / ceiling;
+    let trend = (growth >= GROWTH_SHARE_MIN).then(|| trend_of(body, calls, warm)).flatten();
+    let middle = middle_of_work(calls, trend.and_then(|trend| trend.operation), warm, end);
+    let (first, second) = (floor_at(middle) - base, floor - floor_at(middle));
     // What steady growth alone would have added in the final part.
     let rate = second.max(0.0) / end.seconds_since(middle).max(1.0);
     let known =
         points[..points.partition_point(|(time, _)| *time <= end)].last().map_or(end, |(time, _)| *time);
-    let trend = rate * episode.to.seconds_since(known);
+    let ahead = rate * episode.to.seconds_since(known);
     let mut swings: Vec<f64> = body.iter().map(|(at, value)| (value - floor_at(*at)) / ceiling).collect();
     swings.sort_by(f64::total_cmp);
     let ordinary_swing = swings.get(swings.len() * 95 / 100).copied().unwrap_or_default().max(0.0);
@@ -194,11 +192,11 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
         base,
         floor,
         ceiling,
-        jump: ((ceiling * (1.0 - ordinary_swing) - floor - trend) / room).clamp(0.0, 1.0),
+        jump: ((ceiling * (1.0 - ordinary_swing) - floor - ahead) / room).clamp(0.0, 1.0),
         height: (floor / ceiling.max(episode.limit.unwrap_or(0.0))).clamp(0.0, 1.0),
         late_growth: (growth >= GROWTH_SHARE_MIN)
             .then(|| (second / (first + second).max(1.0)).clamp(0.0, 1.0)),
-        steady: (growth >= GROWTH_SHARE_MIN).then(|| steady_or_filling(body, calls, warm)).flatten(),
+        steady: trend.map(|trend| trend.steady),
         growth,
         ordinary_swing,
         seconds,
@@ -215,48 +213,6 @@ pub(crate) fn warmed_up(calls: &[Call], from: UnixNanos, to: UnixNanos, width: i
     let served = calls[begun..].iter().find(|call| !call.failed && call.start < to).map(|call| call.end);
     let warm = served.map_or(from + width, |served| (from + width).max(served + SERVING));
     (warm <= from + to.since(from) / 2).then_some(warm)
-}
-
-/// Compares growth in step with the work done against the fill of something bounded, `1 − exp(−work / k)`: what a
-/// cache of limited size does (each request adds what is not there yet), and against memory that follows the
-/// load: the requests running at the time, or asked lately.
-pub(crate) fn steady_or_filling(body: &[(UnixNanos, f64)], calls: &[Call], from: UnixNanos) -> Option<f64> {
-    /// Shares of the work within which it fills.
-    const FILLS: [f64; 4] = [0.12, 0.25, 0.5, 1.0];
-    /// Neighbouring levels are not independent.
-    const TEMPER: f64 = 0.5;
-    /// The best of several is not that good.
-    const CHOICE_NATS: f64 = 1.0;
-    let levels = lowest(body);
-    if levels.len() < 10 {
-        return None;
-    }
-    let mut ends: Vec<UnixNanos> =
-        calls.iter().filter(|call| !call.failed && call.end >= from).map(|call| call.end).collect();
-    ends.sort_unstable();
-    let last = levels.last()?.0;
-    let counted = ends.partition_point(|end| *end <= last);
-    let work: Vec<f64> = levels
-        .iter()
-        .map(|(at, _)| match counted {
-            40.. => ends.partition_point(|end| end <= at) as f64 / counted as f64,
-            _ => at.seconds_since(from) / last.seconds_since(from).max(0.001),
-        })
-        .collect();
-    let mut explanations = vec![work.clone()];
-    explanations
-        .extend(FILLS.iter().map(|fill| work.iter().map(|work| 1.0 - (-work / fill).exp()).collect()));
-    if counted >= 40 {
-        explanations.push(levels.iter().map(|(at, _)| running_at(calls, *at).len() as f64).collect());
-        let recent = (last.since(from) / 12).max(1);
-        let finished = |at: UnixNanos| ends.partition_point(|end| *end <= at) as f64;
-        explanations.push(levels.iter().map(|(at, _)| finished(*at) - finished(*at - recent)).collect());
-    }
-    let others = explanations.len();
-    let stretch = Stretch { level: levels.iter().map(|(_, level)| *level).collect(), explanations };
-    let fits = fit_each(&[stretch], 300_000.0);
-    let other = fits[1..others].iter().map(|fit| fit.log_likelihood).fold(f64::NEG_INFINITY, f64::max);
-    Some(TEMPER * (fits[0].log_likelihood - other + CHOICE_NATS))
 }
 
 /// When the final part begins: a fixed time before the kill; or earlier, when memory rose steeply in the second
@@ -294,21 +250,6 @@ pub fn floor_from_right(points: &[(UnixNanos, f64)]) -> Vec<f64> {
         floors[index] = floors[index].min(floors[index + 1]);
     }
     floors
-}
-
-/// When half of the calls between `from` and `to` were done; half of the time when there are too few to say.
-fn middle_of_work(calls: &[Call], from: UnixNanos, to: UnixNanos) -> UnixNanos {
-    const CALLS_MIN: usize = 40;
-    let mut ends: Vec<UnixNanos> = calls
-        .iter()
-        .filter(|call| !call.failed && call.end >= from && call.end <= to)
-        .map(|call| call.end)
-        .collect();
-    if ends.len() < CALLS_MIN {
-        return from + to.since(from) / 2;
-    }
-    ends.sort_unstable();
-    ends[ends.len() / 2]
 }
 
 fn load(kill: &KillScene<'_>, scene: &Scene<'_>, calls: &[Call]) -> Option<Load> {
@@ -408,15 +349,6 @@ fn sample_times(from: UnixNanos, to: UnixNanos) -> Vec<UnixNanos> {
     }
     let count = (width / (SECOND / 4)).clamp(1, 400);
     (0..count).map(|index| from + width / count * index).collect()
-}
-
-/// Calls running at `at`. Looks back over the longest tenth of an hour only: longer calls are rare, and a look at
-/// every call for every moment would not be linear.
-fn running_at(calls: &[Call], at: UnixNanos) -> Vec<&Call> {
-    const LOOK_BACK: i64 = 360 * SECOND;
-    let end = calls.partition_point(|call| call.start <= at);
-    let start = calls.partition_point(|call| call.start < at - LOOK_BACK);
-    calls[start..end.max(start)].iter().filter(|call| call.end > at).collect()
 }
 
 fn most_frequent(calls: &[Call]) -> (Option<u32>, usize) {

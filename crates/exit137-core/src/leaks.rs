@@ -5,7 +5,6 @@
 use crate::bytes::Bytes;
 use crate::causes::beta_nats;
 use crate::diagnose::called;
-use crate::features::steady_or_filling;
 use crate::identity::LifeIndex;
 use crate::incident::Scene;
 use crate::kills::KillRecord;
@@ -13,6 +12,7 @@ use crate::memory::Series;
 use crate::operations::operations_of_leak;
 use crate::time::{SECOND, UnixNanos};
 use crate::timeline::timeline_of;
+use crate::trend::trend_of;
 use crate::verdict::{Interval, LeakVerdict, Probability};
 
 /// Bins of the floor; a bin holds several points, and its minimum is the floor there.
@@ -96,8 +96,8 @@ fn leak_of(scene: &Scene<'_>, life: LifeIndex) -> Option<LeakVerdict> {
     }
     let calls = scene.work.calls_of(entry.container);
     let warm = rise.from;
-    let steady = steady_or_filling(crate::memory::between(series, warm, UnixNanos(i64::MAX)), calls, warm);
-    let probability = probability_of(&rise, steady.unwrap_or_default());
+    let trend = trend_of(crate::memory::between(series, warm, UnixNanos(i64::MAX)), calls, warm);
+    let probability = probability_of(&rise, trend.map_or(0.0, |trend| trend.steady));
     if probability < 0.5 {
         return None;
     }

@@ -28,6 +28,7 @@ mod settings;
 pub mod symbol;
 pub mod time;
 mod timeline;
+mod trend;
 pub mod verdict;
 mod work;
 

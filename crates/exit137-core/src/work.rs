@@ -70,6 +70,15 @@ impl Work {
     }
 }
 
+/// Calls running at `at`. Looks back over the longest tenth of an hour only: longer calls are rare, and a look at
+/// every call for every moment would not be linear.
+pub(crate) fn running_at(calls: &[Call], at: UnixNanos) -> Vec<&Call> {
+    const LOOK_BACK: i64 = 360 * SECOND;
+    let end = calls.partition_point(|call| call.start <= at);
+    let start = calls.partition_point(|call| call.start < at - LOOK_BACK);
+    calls[start..end.max(start)].iter().filter(|call| call.end > at).collect()
+}
+
 /// Names of the attributes that are looked at, as symbols.
 struct Keys {
     method: [Option<Symbol>; 2],

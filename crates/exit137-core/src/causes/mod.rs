@@ -64,9 +64,9 @@ impl Finding {
         Self { aside: true, ..self }
     }
 
-    /// The same at half its weight where a collector stands between what is kept and what is seen.
+    /// The same at a third of its weight where a collector stands between what is kept and what is seen.
     pub fn loosely(self, features: &Features) -> Self {
-        Self { nats: if features.loose { self.nats / 2.0 } else { self.nats }, ..self }
+        Self { nats: if features.loose { self.nats / 3.0 } else { self.nats }, ..self }
     }
 
     /// The same, speaking against the cause by no more than this.

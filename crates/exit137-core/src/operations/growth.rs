@@ -13,11 +13,11 @@ use crate::identity::ContainerIndex;
 
 /// Likelihoods of neighbouring levels are not independent: they count by half (measured: an untempered posterior
 /// is wrong far more often than it says).
-const TEMPER: f64 = 0.5;
+const TEMPER: f64 = 0.8;
 /// The same where a collector decides when memory is given back.
-const TEMPER_COLLECTED: f64 = 0.2;
+const TEMPER_COLLECTED: f64 = 0.3;
 /// What the collected heap itself holds is nearer to what is kept than what the process holds.
-const TEMPER_HEAP: f64 = 0.35;
+const TEMPER_HEAP: f64 = 0.5;
 /// Priors of a leak that no request causes, that every request causes, and that two operations cause.
 const PRIOR_BACKGROUND: f64 = 0.11;
 const PRIOR_EVERY: f64 = 0.07;
