@@ -246,6 +246,8 @@ pub struct OperationClaim {
     pub bytes_per_execution: Option<Interval>,
     /// Share of the growth explained.
     pub share_of_growth: Option<f64>,
+    /// What else is known: the phase inside it, how far its lost requests had come, measurements that mislead.
+    pub notes: Vec<String>,
     /// Executions in flight at the (latest) kill.
     pub in_flight_at_kill: u32,
     /// One sentence.

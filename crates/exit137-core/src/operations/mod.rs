@@ -5,6 +5,7 @@
 mod attributes;
 pub(crate) mod floor;
 mod growth;
+mod notes;
 mod presence;
 pub(crate) mod regression;
 mod tally;
@@ -28,6 +29,8 @@ pub(crate) const EVERY_REQUEST: &str = "every request";
 
 /// Claims below this are not worth a line.
 const PROBABILITY_MIN: f64 = 0.02;
+/// From here on, more is told of an operation.
+const NOTED_MIN: f64 = 0.3;
 /// Claims listed.
 const CLAIMS_MAX: usize = 5;
 
@@ -104,7 +107,9 @@ fn claim(incident: &Incident<'_>, cause: Cause, suspect: Suspect, service: Optio
         }
         _ => suspect.attributes,
     };
+    let told = suspect.operation.filter(|_| suspect.probability >= NOTED_MIN);
     OperationClaim {
+        notes: told.map_or_else(Vec::new, |operation| notes::notes_on(incident, operation, cause)),
         in_flight_at_kill: suspect.operation.map_or(0, running),
         bytes_per_execution: suspect.bytes.map(|(low, mid, high)| crate::verdict::Interval {
             low,
@@ -134,6 +139,7 @@ pub fn operations_of_leak(scene: &Scene<'_>, container: ContainerIndex) -> Vec<O
         .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
         .take(CLAIMS_MAX)
         .map(|suspect| OperationClaim {
+            notes: Vec::new(),
             attributes: suspect.attributes,
             in_flight_at_kill: 0,
             bytes_per_execution: suspect.bytes.map(|(low, mid, high)| Interval { low, mid, high }),

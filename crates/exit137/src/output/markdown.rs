@@ -1,7 +1,7 @@
 //! Markdown for a ticket: short on top, the raw facts folded away. Text from outside is never markup.
 
 use exit137_core::bytes::Bytes;
-use exit137_core::verdict::{IncidentVerdict, Kill, LeakVerdict, OperationClaim, Probability, Verdict};
+use exit137_core::verdict::{IncidentVerdict, Kill, LeakVerdict, OperationClaim, Verdict};
 
 use super::clean::{markdown as text, markdown_code as code};
 use super::{Paper, words};
@@ -121,8 +121,8 @@ fn operations(blocks: &mut Vec<String>, operations: &[OperationClaim]) {
         if let Some(bytes) = operation.bytes_per_execution {
             line.push_str(&format!("; {} each", words::bytes_range(bytes)));
         }
-        if let Some(share) = operation.share_of_growth {
-            line.push_str(&format!("; {} of the growth", words::percent(Probability(share))));
+        for note in &operation.notes {
+            line.push_str(&format!("; {}", text(note)));
         }
         line
     });

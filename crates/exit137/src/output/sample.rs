@@ -212,6 +212,9 @@ fn operations() -> Vec<OperationClaim> {
             bytes_per_execution: Some(Interval { low: 290_000.0, mid: 327_680.0, high: 371_000.0 }),
             share_of_growth: Some(0.94),
             in_flight_at_kill: 2,
+            notes: vec![
+                "memory.high_growth names the phase after_load_items most often, 12 times".to_owned(),
+            ],
             summary: "each GET /search with search.kind=fuzzy keeps about 320 KiB".to_owned(),
         },
         OperationClaim {
@@ -222,6 +225,7 @@ fn operations() -> Vec<OperationClaim> {
             bytes_per_execution: None,
             share_of_growth: None,
             in_flight_at_kill: 1,
+            notes: Vec::new(),
             summary: "always called together, so the data cannot separate them".to_owned(),
         },
     ]

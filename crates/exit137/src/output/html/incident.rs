@@ -2,9 +2,7 @@
 
 use exit137_core::bytes::Bytes;
 use exit137_core::time::UnixNanos;
-use exit137_core::verdict::{
-    Answer, Cause, IncidentVerdict, Kill, LimitHit, OperationClaim, Opinion, Probability,
-};
+use exit137_core::verdict::{Answer, Cause, IncidentVerdict, Kill, LimitHit, OperationClaim, Opinion};
 
 use super::markup::{Text, put};
 use super::{certainty, certainty_of, figure};
@@ -107,14 +105,14 @@ pub(super) fn operations(out: &mut String, operations: &[OperationClaim]) {
         if let Some(bytes) = operation.bytes_per_execution {
             parts.push(format!("{} each", words::bytes_range(bytes)));
         }
-        if let Some(share) = operation.share_of_growth {
-            parts.push(format!("{} of the growth", words::percent(Probability(share))));
-        }
         if operation.in_flight_at_kill > 0 {
             parts.push(format!("{} in flight at the kill", operation.in_flight_at_kill));
         }
         if !parts.is_empty() {
             put!(out, "<br><span class=\"soft\">{}</span>", Text(&parts.join(" · ")));
+        }
+        for note in &operation.notes {
+            put!(out, "<br>{}", Text(&capitalized(note)));
         }
         out.push_str("</li>\n");
     }

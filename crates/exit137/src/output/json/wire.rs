@@ -285,6 +285,8 @@ pub(super) struct Operation<'a> {
     share_of_growth: Option<f64>,
     in_flight_at_kill: u32,
     summary: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
 }
 
 impl<'a> From<&'a core::OperationClaim> for Operation<'a> {
@@ -299,6 +301,7 @@ impl<'a> From<&'a core::OperationClaim> for Operation<'a> {
             share_of_growth: operation.share_of_growth.and_then(|share| rounded(share, 1e4)),
             in_flight_at_kill: operation.in_flight_at_kill,
             summary: &operation.summary,
+            notes: &operation.notes,
         }
     }
 }

@@ -103,15 +103,15 @@ pub(super) fn operations(sheet: &mut Sheet<'_>, operations: &[OperationClaim], k
         if let Some(bytes) = operation.bytes_per_execution {
             parts.push(format!("{} each", words::bytes_range(bytes)));
         }
-        if let Some(share) = operation.share_of_growth {
-            parts.push(format!("{} of the growth", words::percent(Probability(share))));
-        }
         if operation.in_flight_at_kill > 0 {
             parts.push(format!("{} in flight at the kill", operation.in_flight_at_kill));
         }
         sheet.paragraph("    ", 4, &[(PLAIN, &operation.summary)]);
         if !parts.is_empty() {
             sheet.paragraph("    ", 4, &[(DIM, &parts.join("; "))]);
+        }
+        for note in &operation.notes {
+            sheet.paragraph("    ", 4, &[(PLAIN, note)]);
         }
     }
 }
