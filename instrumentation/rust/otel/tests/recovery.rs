@@ -57,7 +57,7 @@ fn the_next_life_tells_what_the_last_one_left() {
     assert_eq!(span.span_context.trace_id(), TraceId::from(0xaa));
     assert_eq!((span.span_context.span_id(), span.parent_span_id), (SpanId::from(0xbb), SpanId::from(0xcc)));
     assert_eq!((span.name.as_ref(), span.span_kind.clone()), ("GET /search", SpanKind::Server));
-    assert!(matches!(span.status, Status::Error { .. }) && span.end_time > span.start_time);
+    assert!(matches!(span.status, Status::Error { .. }) && span.end_time >= span.start_time);
     let value = |key: &str| {
         span.attributes.iter().find(|pair| pair.key.as_str() == key).map(|pair| pair.value.clone())
     };

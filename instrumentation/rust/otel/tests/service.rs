@@ -260,7 +260,7 @@ fn the_layer_makes_a_span_and_describes_memory_on_it() {
     assert_eq!((span.span_kind.clone(), span.parent_span_id), (SpanKind::Server, SpanId::from(0xbb)));
     assert_eq!(span.span_context.trace_id(), TraceId::from(0xaa));
     assert!(close_to(number(span, "exit137.memory.retained") as i64, 60 * MIB), "{span:?}");
-    assert!(number(span, "memory.after_load_items.delta_mb") >= 60.0);
+    assert!((number(span, "memory.after_load_items.delta_mb") - 60.0).abs() < 0.1, "{span:?}");
     assert!((number(span, "memory.request.after_mb") - 60.0).abs() < 0.1);
     let growth: Vec<_> = span.events.iter().filter(|event| event.name == "memory.high_growth").collect();
     assert_eq!(growth.len(), 2, "{span:?}");
@@ -327,6 +327,6 @@ fn a_tracing_span_counts_for_all_spans_inside() {
     let spans = setup.exporter.get_finished_spans().unwrap();
     let span = spans.iter().find(|span| span.name == "GET /traced").unwrap();
     assert!(close_to(number(span, "exit137.memory.retained") as i64, MIB), "{span:?}");
-    assert_eq!(number(span, "memory.after_query.delta_mb"), 1.0);
+    assert!((number(span, "memory.after_query.delta_mb") - 1.0).abs() < 0.1, "{span:?}");
     drop(kept);
 }

@@ -83,12 +83,15 @@ const FOREIGN: [&str; 6] =
 /// Libraries come from the registry, the toolchain, or git; the rest is the program.
 fn is_own(function: &str, file: Option<&Path>) -> bool {
     let name = function.trim_start_matches('<');
-    if name.is_empty() || LIBRARIES.iter().any(|library| name.starts_with(library)) {
+    if name.is_empty() || name.contains("__rust") || LIBRARIES.iter().any(|library| name.starts_with(library))
+    {
         return false;
     }
-    let Some(file) = file else { return !name.starts_with("__rust") && name.contains("::") };
+    let Some(file) = file else { return name.contains("::") };
     let file = file.to_string_lossy();
-    !FOREIGN.iter().any(|part| file.contains(part))
+    // Debug information names inlined functions without their path, so ours are known by their file.
+    let ours = file.starts_with(concat!(env!("CARGO_MANIFEST_DIR"), "/src/"));
+    !ours && !FOREIGN.iter().any(|part| file.contains(part))
 }
 
 /// From `src/` on when there is one: paths of a build machine tell nobody anything.
