@@ -1,4 +1,12 @@
-#![doc = include_str!("../../README.md")]
+//! Memory of each request, and the requests that SIGKILL swallows, for services with OpenTelemetry.
+//!
+//! - [`Allocator`] is set as the global allocator and counts for whom memory is allocated.
+//! - [`init`] opens the journal that `EXIT137_JOURNAL` names and starts sampling the heap.
+//! - [`Instrumentation::recover_with`] wraps the service's span processor, and tells it what the last life left in flight.
+//! - `MemoryLayer`, `TracingMemoryLayer`, or [`Request`] and [`Scope`] by hand, say which request a thread works for.
+//! - [`memory_phase!`] marks phases; [`operations`], [`live_heap`] and [`pprof`] tell what is known.
+//!
+//! The README says in five lines how to add it, and exactly what is counted and what is estimated.
 
 pub mod allocator;
 mod config;

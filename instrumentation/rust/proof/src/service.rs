@@ -45,7 +45,7 @@ impl Roles {
         }
         let leaking = random.below(ROUTES.len() as u64) as usize;
         let decoy = (leaking + 1 + random.below(ROUTES.len() as u64 - 1) as usize) % ROUTES.len();
-        Self { leaking, decoy, leak_kib: 16 + random.below(32) }
+        Self { leaking, decoy, leak_kib: 48 + random.below(48) }
     }
 }
 
@@ -111,7 +111,7 @@ fn keep(rows: &[String], kib: usize) {
 #[inline(never)]
 async fn big_report(random: &mut Random) {
     let mut pages: Vec<Vec<u8>> = Vec::new();
-    for _ in 0..4 + random.below(8) {
+    for _ in 0..2 + random.below(4) {
         pages.push(vec![1; 1 << 20]);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
