@@ -32,6 +32,7 @@ content, not by its name:
   Kubernetes        `kubectl get … -o json` (pods, events, nodes, replicasets, deployments) and watches
   kernel log        `journalctl -k -o json`, `dmesg`, or a copy of /dev/kmsg
   cgroup            samples of memory.current, memory.stat, memory.events
+  journals          of processes that are instrumented with exit137
 
 Files may be compressed with gzip or zstd. A record that cannot be read is reported and skipped.";
 

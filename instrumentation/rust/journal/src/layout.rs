@@ -1,5 +1,7 @@
 //! Where everything lies. All numbers are little endian; a word is eight bytes. `JOURNAL.md` says the same in prose.
 
+#![cfg_attr(not(feature = "writer"), allow(dead_code, reason = "some of it only the writer needs"))]
+
 /// First bytes of a journal.
 pub const MAGIC: [u8; 8] = *b"E137JRNL";
 /// A reader refuses another one.
