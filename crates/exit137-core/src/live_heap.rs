@@ -42,6 +42,15 @@ pub(crate) fn journal_of<'a>(scene: &Scene<'a>, kill: &KillScene<'_>) -> Option<
     fitting.max_by_key(|life| (Some(life.pid) == victim, life.live_bytes, life.seen))
 }
 
+/// Share of the live heap that finished requests had left behind at a kill.
+pub(crate) fn left_behind(scene: &Scene<'_>, kill: &KillScene<'_>) -> Option<f64> {
+    let life = journal_of(scene, kill).filter(|life| life.live_bytes >= LIVE_MIN)?;
+    let text = |symbol| scene.observations.symbols.text(symbol);
+    let requests = life.operations.iter().filter(|totals| text(totals.operation) != BACKGROUND);
+    let left: u64 = requests.map(|totals| u64::try_from(totals.retained).unwrap_or_default()).sum();
+    Some((left as f64 / life.live_bytes as f64).min(1.0))
+}
+
 /// `212 MiB live, 188 of it allocated by `GET /search` at `src/cache.rs:41``.
 fn sentence(scene: &Scene<'_>, life: &JournalLife, row: usize) -> Option<String> {
     let row = life.heap.get(row)?;

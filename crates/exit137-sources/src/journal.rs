@@ -31,16 +31,10 @@ pub fn add(journal: &Journal, file: &str, observations: &mut Observations) {
             add_request(journal, request, resource, observations);
         }
     }
-    let heap = journal.heap.iter().map(|row| {
-        let place = row.frames.first().map(|frame| match frame.location.as_str() {
-            "" => frame.function.as_str(),
-            location => location,
-        });
-        LiveHeap {
-            operation: observations.symbols.intern(&row.operation_name),
-            place: place.map(|place| observations.symbols.intern(place)),
-            bytes: row.live_bytes,
-        }
+    let heap = journal.holders().into_iter().map(|holder| LiveHeap {
+        operation: observations.symbols.intern(&holder.operation),
+        place: holder.place.map(|place| observations.symbols.intern(&place)),
+        bytes: holder.live_bytes,
     });
     let heap = heap.collect();
     let totals = journal.operations.iter().map(|row| OperationTotals {

@@ -115,12 +115,9 @@ fn text(path: &Path, journal: &exit137_sources::journal::Life) -> String {
     if journal.live_bytes > 0 {
         tell(format!("\n{} of the heap live", Bytes(journal.live_bytes)));
     }
-    for row in journal.heap.iter().take(HEAP_SHOWN_MAX) {
-        let place = row.frames.first().map_or("an unknown place", |frame| match frame.location.as_str() {
-            "" => &frame.function,
-            location => location,
-        });
-        tell(format!("  {} by {} at {place}", Bytes(row.live_bytes), row.operation_name));
+    for holder in journal.holders().iter().take(HEAP_SHOWN_MAX) {
+        let place = holder.place.as_deref().unwrap_or("an unknown place");
+        tell(format!("  {} by {} at {place}", Bytes(holder.live_bytes), holder.operation));
     }
     let mut operations: Vec<_> = journal.operations.iter().filter(|row| row.finished > 0).collect();
     operations.sort_by_key(|row| std::cmp::Reverse(row.retained_bytes()));

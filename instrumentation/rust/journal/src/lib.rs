@@ -15,7 +15,7 @@ mod record;
 mod writer;
 
 pub use layout::{BACKGROUND, Kind, MAGIC, OTHER, VERSION_MAJOR, VERSION_MINOR};
-pub use reader::{Frame, HeapRow, InFlight, Journal, NotAJournal, OperationRow, is_journal, read};
+pub use reader::{Frame, HeapRow, Holder, InFlight, Journal, NotAJournal, OperationRow, is_journal, read};
 #[cfg(feature = "writer")]
 pub use writer::{
     Clock, CreateError, HeapRowText, Mark, Options, Previous, Request, Ticket, Totals, Writer, create,

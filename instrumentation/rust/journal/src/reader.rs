@@ -1,6 +1,7 @@
 //! From bytes to what they say. The bytes may come from a process that was killed between any two stores, from a copy
 //! taken while a process wrote, or from an enemy.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::checksum;
@@ -85,6 +86,41 @@ pub struct Journal {
     pub live_bytes: u64,
     /// One sample stands for so many bytes on average; 0 when the heap was not sampled.
     pub sample_bytes: u64,
+}
+
+/// Live bytes that one operation allocated at one place of the program, by whatever way it came there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Name of the operation.
+    pub operation: String,
+    /// `file:line`, or the function without debug information; `None` when the place was not named in time.
+    pub place: Option<String>,
+    /// Bytes, estimated.
+    pub live_bytes: u64,
+}
+
+impl Journal {
+    /// The live heap by operation and innermost place, largest first.
+    pub fn holders(&self) -> Vec<Holder> {
+        let mut bytes: BTreeMap<(&str, Option<&str>), u64> = BTreeMap::new();
+        for row in &self.heap {
+            let place = row.frames.first().map(|frame| match frame.location.as_str() {
+                "" => frame.function.as_str(),
+                location => location,
+            });
+            let sum = bytes.entry((row.operation_name.as_str(), place)).or_default();
+            *sum = sum.saturating_add(row.live_bytes);
+        }
+        let holder = |((operation, place), live_bytes): ((&str, Option<&str>), u64)| Holder {
+            operation: operation.to_owned(),
+            place: place.map(str::to_owned),
+            live_bytes,
+        };
+        let mut holders: Vec<Holder> = bytes.into_iter().map(holder).collect();
+        holders.sort_by_key(|holder| std::cmp::Reverse(holder.live_bytes));
+        holders
+    }
 }
 
 /// A request that had begun and not ended.

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Different stacks, by operation.
 const STACKS: usize = 4096;
-/// Return addresses that are kept of a stack, innermost first.
-pub(crate) const FRAMES: usize = 32;
+/// Return addresses that are kept of a stack, innermost first. Each costs a hundred nanoseconds and more to find, and what
+/// lies further out is the runtime of async services.
+pub(crate) const FRAMES: usize = 20;
 /// Innermost addresses that are ours: the allocator's hook and the unwinder's caller.
 const OWN_FRAMES_MAX: usize = 8;
 /// Places that are tried one after the other.

@@ -53,17 +53,10 @@ impl Recovered {
         if journal.live_bytes > 0 {
             text += &format!("; {} MiB live", journal.live_bytes >> 20);
         }
-        if let Some(row) = journal.heap.first() {
-            let place = row.frames.first().map(|frame| {
-                let place = if frame.location.is_empty() { &frame.function } else { &frame.location };
-                format!(" at {place}")
-            });
-            text += &format!(
-                ", {} of it allocated by {}{}",
-                row.live_bytes >> 20,
-                row.operation_name,
-                place.unwrap_or_default()
-            );
+        if let Some(holder) = journal.holders().first() {
+            let place = holder.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+            let live = holder.live_bytes >> 20;
+            text += &format!(", {live} of it allocated by {}{place}", holder.operation);
         }
         text
     }
