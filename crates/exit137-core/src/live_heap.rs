@@ -148,6 +148,7 @@ pub(crate) fn suspects(incident: &Incident<'_>, cause: Cause) -> Option<Vec<Susp
             probability: TRUST * share.powi(2) / (share.powi(2) + (1.0 - share).powi(2)),
             bytes: known.then_some((mean * 0.8, mean, mean * 1.2)),
             share: Some(share),
+            attributes: BTreeMap::new(),
             summary: parts.into_iter().flatten().collect::<Vec<_>>().join("; "),
         }
     };

@@ -5,8 +5,7 @@
 //! - Cannot tell when nothing shows what was running: the victim's own spans of that moment died with it.
 
 use super::common::{last_moments, stood_before};
-use super::{Examine, Finding, expects, percent};
-use crate::bytes::Bytes;
+use super::{Examine, Finding, expects};
 use crate::features::Features;
 use crate::incident::{Incident, KillScene};
 use crate::verdict::Cause;

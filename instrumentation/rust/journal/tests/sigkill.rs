@@ -178,7 +178,7 @@ fn what_was_in_flight_at_sigkill_is_recovered() {
             assert_eq!(std::io::Read::read(&mut stdout, &mut byte).unwrap(), 1, "the victim did not start");
             said.push(byte[0]);
         }
-        std::thread::sleep(Duration::from_micros(2000 + Random(seed * 0x9e37_79b9 | 1).below(60_000)));
+        std::thread::sleep(Duration::from_micros(2000 + Random((seed * 0x9e37_79b9) | 1).below(60_000)));
         child.kill().unwrap();
         child.wait().unwrap();
         compare(&path, &mut score);
