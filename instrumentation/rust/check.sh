@@ -22,7 +22,7 @@ fi
 if wanted miri; then
     # The mapping itself is a system call that miri does not have; the rest of the unsafe code runs.
     MIRIFLAGS="-Zmiri-disable-isolation" CARGO_TARGET_DIR="$target/miri" \
-        cargo +nightly miri test -p exit137-otel --lib --no-default-features -- allocator context heap operations parents
+        cargo +nightly miri test -p exit137-otel --lib --no-default-features -- allocator::blocks context operations heap::tests parents
 fi
 if wanted fuzz; then
     # cargo-fuzz is not needed: its flags are these.
