@@ -16,6 +16,7 @@ pub fn facts_of(incident: &Incident<'_>) -> Vec<Fact> {
         let source = kill.record.kill.record.clone().unwrap_or_else(|| "kernel log".to_owned());
         add_report(&mut facts, report, &source);
     }
+    facts.extend(crate::live_heap::facts(incident));
     add_limit(&mut facts, incident, kill);
     if let Some(life) = kill.life {
         let life = &incident.scene.cast.lives[life];

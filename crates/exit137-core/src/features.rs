@@ -103,6 +103,8 @@ pub struct Features {
     pub served: Option<usize>,
     /// Calls that were running at the kill.
     pub running: usize,
+    /// Share of the live heap that requests had left behind which were finished, by the process's own journal.
+    pub left_behind: Option<f64>,
     /// Length of the life, seconds.
     pub life_seconds: Option<f64>,
     /// Whether the container had become ready.
@@ -137,6 +139,7 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
         },
         served: served(kill, scene, calls, started),
         running: kill.in_flight.len(),
+        left_behind: crate::live_heap::left_behind(scene, kill),
         life_seconds: match (kill.role, &kill.episode) {
             (VictimRole::Worker, Some(episode)) => Some(episode.seconds()),
             _ => started.map(|start| kill.at().seconds_since(start)),

@@ -130,7 +130,7 @@ fn of_work(gaps: &mut Gaps, incident: &Incident<'_>, cause: Cause) {
             "no operation can be named, and nothing shows what was running at the kill",
             "export traces with the OpenTelemetry SDK of the service",
         );
-    } else if about_work && !callers {
+    } else if about_work && !callers && crate::live_heap::journal_of(incident.scene, latest).is_none() {
         gaps.add(
             "spans of the callers",
             "a request that runs when SIGKILL comes never exports its span, so what was in flight at the kill is not known",

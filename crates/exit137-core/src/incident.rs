@@ -164,7 +164,7 @@ pub fn scene_of_kill<'a>(
     if let Some(container) = container {
         // What began within the uncertainty of the kill may have begun after it, and met a closed door.
         let sure = record.kill.at.at - record.kill.at.uncertainty.min(2 * SECOND);
-        let began_before = |call: &&Call| call.start <= sure || call.source == CallSource::Own;
+        let began_before = |call: &&Call| call.start <= sure || call.source != CallSource::Caller;
         in_flight.extend(scene.work.in_flight(container, record.kill.at.at).filter(began_before));
         // The kill's time is not exact: a caller's span that ended just before it by the clocks was running too.
         let known: std::collections::HashSet<u32> = in_flight.iter().map(|call| call.span).collect();

@@ -19,6 +19,7 @@ mod incident;
 pub mod kernel;
 mod kills;
 mod leaks;
+mod live_heap;
 mod memory;
 pub mod observation;
 mod operations;

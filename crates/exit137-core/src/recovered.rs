@@ -1,8 +1,10 @@
 //! The requests that a kill swallowed. OpenTelemetry exports a span when it ends, so the request that ran when
-//! SIGKILL came is exactly the one without a span. Its caller's span and its own finished children remain.
+//! SIGKILL came is exactly the one without a span. A journal that the process kept, its caller's span, and its own finished
+//! children remain.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use crate::bytes::Bytes;
 use crate::identity::{Cast, ContainerIndex};
 use crate::observation::Observations;
 use crate::observation::span::{Span, SpanKind};
@@ -18,6 +20,9 @@ const CALLER_TIMEOUT_MAX: i64 = 120 * SECOND;
 
 /// How long before the kill a lost request's last finished child may lie.
 const ORPHAN_AGE_MAX: i64 = 30 * SECOND;
+
+/// A process that fights for memory stands still at times: its last sign of life may be older than its kill by this.
+const LAST_SIGN_AGE_MAX: i64 = 20 * SECOND;
 
 /// More requests in flight at one kill than this are counted, not listed.
 const LISTED_MAX: usize = 2000;
@@ -64,7 +69,8 @@ pub fn recover(
 ) -> Vec<Vec<Recovered>> {
     let mut orphans = orphans(observations, cast, kills);
     let requests_of = |(number, (container, at)): (usize, &(ContainerIndex, Moment))| {
-        let mut found = from_callers(observations, work, *container, *at);
+        let mut found = from_journal(observations, work, *container, *at);
+        found.extend(from_callers(observations, work, *container, *at));
         // A trace whose caller got its answer is finished: only the span's last batch was lost.
         let known: HashSet<u128> = traces_called(observations, work, *container, *at);
         let orphans = std::mem::take(&mut orphans[number]);
@@ -99,6 +105,53 @@ fn attributes_of(observations: &Observations, span: &Span) -> BTreeMap<String, S
     pairs
         .filter(|(key, _)| TELLING.contains(key))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// What the process itself had written down. Nothing else knows of a request that nobody traced, and nothing else is as
+/// sure: it had begun and had not ended.
+fn from_journal(
+    observations: &Observations,
+    work: &Work,
+    container: ContainerIndex,
+    at: Moment,
+) -> Vec<Recovered> {
+    let unsure = at.uncertainty.min(2 * SECOND) + SECOND;
+    let calls = work.calls_of(container);
+    let begun = calls.partition_point(|call| call.start <= at.at + unsure);
+    let running = calls[..begun].iter().filter(|call| {
+        let silence = at.at.since(call.end);
+        call.source == CallSource::Journal && silence <= LAST_SIGN_AGE_MAX + unsure && silence >= -unsure
+    });
+    running
+        .filter_map(|call| {
+            let span = observations.traces.spans.get(call.span as usize)?;
+            Some(Recovered {
+                operation: work.operations.get(call.operation as usize)?.clone(),
+                call: Some(*call),
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                started_at: span.start,
+                from: RecoveredFrom::Journal,
+                attributes: told_by_journal(observations, span),
+            })
+        })
+        .collect()
+}
+
+/// All attributes: a journal keeps few. What it says of memory is told in words.
+fn told_by_journal(observations: &Observations, span: &Span) -> BTreeMap<String, String> {
+    let text = |symbol| observations.symbols.text(symbol);
+    let pairs = observations.traces.attributes(span).iter().map(|(key, value)| (text(*key), text(*value)));
+    let bytes = |value: &str| value.parse().ok().map(|bytes: u64| Bytes(bytes).to_string());
+    pairs
+        .filter_map(|(key, value)| match key {
+            "exit137.memory.held" => Some(("held".to_owned(), bytes(value)?)),
+            "exit137.memory.peak" => Some(("peak".to_owned(), bytes(value)?)),
+            "exit137.phase" => Some(("phase".to_owned(), value.to_owned())),
+            _ if key.starts_with("exit137.") => None,
+            _ => Some((key.to_owned(), value.to_owned())),
+        })
         .collect()
 }
 

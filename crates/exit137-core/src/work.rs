@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::identity::{Cast, ContainerIndex};
 use crate::observation::Observations;
+use crate::observation::journal::RECOVERED;
 use crate::observation::span::{Span, SpanKind, SpanStatus};
 use crate::symbol::Symbol;
 use crate::time::{SECOND, UnixNanos};
@@ -19,6 +20,8 @@ pub enum CallSource {
     Own,
     /// Only its caller's span.
     Caller,
+    /// Its own span, which the kill ended: recovered from a journal.
+    Journal,
 }
 
 /// One execution of an operation.
@@ -90,6 +93,7 @@ struct Keys {
     rpc_method: Option<Symbol>,
     rpc_service: Option<Symbol>,
     response: [Option<Symbol>; 2],
+    recovered: Option<Symbol>,
 }
 
 impl Keys {
@@ -105,6 +109,7 @@ impl Keys {
             rpc_method: key("rpc.method"),
             rpc_service: key("rpc.service"),
             response: [key("http.response.status_code"), key("http.status_code")],
+            recovered: key(RECOVERED),
         }
     }
 }
@@ -147,6 +152,7 @@ impl<'o> Builder<'o> {
         // Callers' span id to the container and operation that answered.
         let mut answered: HashMap<u64, (ContainerIndex, u32)> = HashMap::new();
         let mut entries: HashMap<u64, ContainerIndex> = HashMap::new();
+        let mut recovered: HashSet<(u128, u64)> = HashSet::new();
         for span in spans.iter().filter(|span| entry(span)) {
             if let Some(container) = container_of(span) {
                 has_entries.insert(container);
@@ -167,7 +173,12 @@ impl<'o> Builder<'o> {
                 if span.parent_span_id != 0 {
                     answered.insert(span.parent_span_id, (container, operation));
                 }
-                self.push(container, index, span, operation, CallSource::Own);
+                match self.is_recovered(span) {
+                    // A journal may be given, and have been exported at the next start too.
+                    true if !recovered.insert((span.trace_id, span.span_id)) && span.span_id != 0 => {}
+                    true => self.push(container, index, span, operation, CallSource::Journal),
+                    false => self.push(container, index, span, operation, CallSource::Own),
+                }
             }
         }
         self.add_unanswered(&containers, &answered);
@@ -194,6 +205,11 @@ impl<'o> Builder<'o> {
             failed: span.status == SpanStatus::Error,
             weight: span.weight.max(1.0),
         });
+    }
+
+    fn is_recovered(&self, span: &Span) -> bool {
+        let value = self.keys.recovered.and_then(|key| self.observations.traces.attribute(span, key));
+        value.is_some_and(|value| self.observations.symbols.text(value) == "true")
     }
 
     /// Callers' spans that nobody answered, given to the container that answers that address otherwise.

@@ -83,6 +83,7 @@ fn put_in_order(observations: &mut Observations) {
     observations.cgroup_samples.sort_by(|a, b| (a.at, &a.container_id).cmp(&(b.at, &b.container_id)));
     observations.kernel.sort_by(|a, b| a.file.cmp(&b.file));
     observations.boot_times.sort_by(|a, b| a.file.cmp(&b.file));
+    observations.journals.sort_by(|a, b| (a.started, &a.file).cmp(&(b.started, &b.file)));
     for series in &mut observations.metrics.series {
         series.points.sort_by(|a, b| (a.at, a.start).cmp(&(b.at, b.start)).then(a.value.total_cmp(&b.value)));
     }

@@ -4,6 +4,7 @@
 
 mod cgroup;
 mod input;
+pub mod journal;
 pub mod kernel_log;
 pub mod kubernetes;
 pub mod location;

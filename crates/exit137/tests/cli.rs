@@ -219,7 +219,14 @@ fn shells_and_man_are_served() {
     pages.sort();
     assert_eq!(
         pages,
-        ["exit137-completions.1", "exit137-diagnose.1", "exit137-leaks.1", "exit137-man.1", "exit137.1"]
+        [
+            "exit137-completions.1",
+            "exit137-diagnose.1",
+            "exit137-journal.1",
+            "exit137-leaks.1",
+            "exit137-man.1",
+            "exit137.1"
+        ]
     );
 }
 

@@ -116,6 +116,16 @@ pub(super) fn heap_text(share: f64) -> String {
     format!("what the collector left alive in the heap makes up {} of the growth", percent(share))
 }
 
+/// Whose the live heap was: of requests that were over, or of those still running. Only a journal tells.
+pub(super) fn left_behind(features: &Features, expected: (f64, f64)) -> Option<Finding> {
+    let share = features.left_behind?;
+    let text = format!(
+        "by the process's own journal, requests that were over had left {} of its live heap behind",
+        percent(share)
+    );
+    Some(expects("left behind", share, expected, text))
+}
+
 /// The same without the start.
 pub(super) fn elsewhere(features: &Features, files: (f64, f64)) -> Vec<Finding> {
     ordinary_place(features, files).into_iter().map(Finding::aside).collect()

@@ -17,6 +17,8 @@ const JUMP: (f64, f64) = (3.0, 1.2);
 const HEIGHT: (f64, f64) = (2.5, 3.0);
 /// Several times the ordinary high.
 const EXCESS: (f64, f64) = (7.0, 1.6);
+/// Requests that run hold the heap.
+const LEFT_BEHIND: (f64, f64) = (1.1, 4.0);
 const FILES: (f64, f64) = (0.8, 10.0);
 
 impl Examine for ConcurrencySurge {
@@ -46,6 +48,7 @@ impl Examine for ConcurrencySurge {
                 ),
             ));
         }
+        findings.extend(super::common::left_behind(features, LEFT_BEHIND));
         findings.extend(super::common::elsewhere(features, FILES));
         findings
     }

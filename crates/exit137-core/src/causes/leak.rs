@@ -24,6 +24,8 @@ const HEIGHT: (f64, f64) = (4.5, 1.4);
 const EXCESS: (f64, f64) = (1.7, 2.0);
 /// What the collector left alive is most of the growth; pools and buffers outside the heap are the rest.
 const HEAP_GROWN: (f64, f64) = (3.0, 1.8);
+/// Requests that are over hold the heap.
+const LEFT_BEHIND: (f64, f64) = (6.0, 1.2);
 /// Files, other processes: their ordinary shares.
 const FILES: (f64, f64) = (0.8, 10.0);
 
@@ -81,6 +83,7 @@ impl Examine for Leak {
             ));
         }
         findings.extend(super::common::reached(features));
+        findings.extend(super::common::left_behind(features, LEFT_BEHIND));
         findings.extend(super::common::not_special(features, FILES));
         findings
     }

@@ -23,6 +23,8 @@ const HEIGHT: (f64, f64) = (2.0, 3.0);
 const EXCESS: (f64, f64) = (2.0, 3.2);
 /// Something unusual is running.
 const RAREST: (f64, f64) = (6.0, 1.0);
+/// Requests that run hold the heap.
+const LEFT_BEHIND: (f64, f64) = (1.1, 4.0);
 const FILES: (f64, f64) = (0.8, 10.0);
 
 impl Examine for OperationSpike {
@@ -70,6 +72,7 @@ impl Examine for OperationSpike {
                 ));
             }
         }
+        findings.extend(super::common::left_behind(features, LEFT_BEHIND));
         findings.extend(super::common::not_special(features, FILES));
         findings
     }

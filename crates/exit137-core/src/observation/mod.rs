@@ -4,6 +4,7 @@
 //! which that happens never changes a verdict.
 
 pub mod cgroup;
+pub mod journal;
 pub mod kubernetes;
 pub mod metric;
 pub mod span;
@@ -16,6 +17,7 @@ use crate::symbol::{Symbol, Symbols};
 use crate::time::UnixNanos;
 
 use cgroup::CgroupSample;
+use journal::JournalLife;
 use kubernetes::Kubernetes;
 use metric::Metrics;
 use span::Traces;
@@ -81,6 +83,8 @@ pub enum SourceKind {
     Metrics,
     /// OpenTelemetry log records.
     Logs,
+    /// Journals of instrumented processes.
+    Journal,
 }
 
 /// Everything that was seen.
@@ -105,6 +109,8 @@ pub struct Observations {
     pub boot_times: Vec<BootTime>,
     /// Samples of container cgroups.
     pub cgroup_samples: Vec<CgroupSample>,
+    /// Lives of processes, from their journals.
+    pub journals: Vec<JournalLife>,
     /// What could not be used.
     pub problems: Problems,
     /// What was looked in.
@@ -165,6 +171,7 @@ impl Observations {
         self.kernel.extend(other.kernel);
         self.boot_times.extend(other.boot_times);
         self.cgroup_samples.extend(other.cgroup_samples);
+        self.journals.extend(other.journals.into_iter().map(|life| life.renamed(symbol, resource)));
         self.problems.absorb(other.problems);
         for (kind, count) in other.counts {
             let ours = self.counts.entry(kind).or_default();

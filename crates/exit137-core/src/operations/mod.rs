@@ -20,6 +20,7 @@ use crate::features::Features;
 use crate::identity::ContainerIndex;
 use crate::incident::Scene;
 use crate::incident::{Incident, VictimRole};
+use crate::live_heap;
 use crate::verdict::{Cause, Interval, IntroducedBy, MemoryKind, OperationClaim, Probability};
 
 /// Reserved name: memory grows with time, whatever is asked of the service.
@@ -81,10 +82,14 @@ pub fn operations_of(
         Cause::ConcurrencySurge => presence::suspects_of_surge(incident),
         _ => Vec::new(),
     };
+    // Who held the memory is measured where the process kept a journal: it does not hang on the cause.
+    let measured = live_heap::suspects(incident, cause);
+    let of_cause = if measured.is_some() { 1.0 } else { of_cause.0 };
     let service = service_of(incident);
-    let mut claims: Vec<OperationClaim> = suspects
+    let mut claims: Vec<OperationClaim> = measured
+        .unwrap_or(suspects)
         .into_iter()
-        .map(|suspect| Suspect { probability: suspect.probability * of_cause.0, ..suspect })
+        .map(|suspect| Suspect { probability: suspect.probability * of_cause, ..suspect })
         .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
         .take(CLAIMS_MAX)
         .map(|suspect| claim(incident, cause, suspect, service.clone()))

@@ -12,7 +12,7 @@ use super::walk::{Entry, Origin};
 use super::{Progress, ReadError, stream};
 use crate::location::Location;
 use crate::otlp::sink::Sink;
-use crate::{kernel_log, kubernetes, otlp};
+use crate::{journal, kernel_log, kubernetes, otlp};
 
 /// YAML is read as a whole; a list of all pods of a large cluster fits.
 const YAML_BYTES_MAX: usize = 64 << 20;
@@ -229,6 +229,15 @@ fn read_blocks(queue: &Queue<'_>, shared: &Shared<'_>, sink: &mut Sink, buffer: 
 /// Reads a file that is not JSON.
 fn read_whole(queue: &Queue<'_>, number: usize, mut blocks: Blocks<'_>, sink: &mut Sink) -> io::Result<()> {
     let file = queue.entries[number].name.as_str();
+    if exit137_journal::is_journal(blocks.head()) {
+        let mut bytes = Vec::new();
+        let read = blocks.into_stream().take(journal::BYTES_MAX).read_to_end(&mut bytes);
+        match exit137_journal::read(&bytes) {
+            Ok(life) => sink.foreign(|observations| journal::add(&life, file, observations)),
+            Err(error) => sink.observations.problems.add(file, None, error.to_string()),
+        }
+        return read.map(drop);
+    }
     if blocks.is_small()
         && let Some(boot_time) = kernel_log::boot_time(blocks.head(), file)
     {

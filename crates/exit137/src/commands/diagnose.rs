@@ -33,6 +33,7 @@ content, not by its name:
   Kubernetes      `kubectl get pods,events,… -o json` or `-o yaml`, and watches
   kernel log      `journalctl -k`, `dmesg`, or a copy of /dev/kmsg
   cgroup          samples of memory.current, memory.stat, memory.events
+  journals        of processes that are instrumented with exit137
 
 Files may be compressed with gzip or zstd. A record that cannot be read is reported and skipped.";
 

@@ -2,6 +2,7 @@
 
 mod completions;
 mod diagnose;
+mod journal;
 mod leaks;
 mod man;
 mod progress;
@@ -49,6 +50,7 @@ pub struct Cli {
 enum Command {
     Diagnose(Box<diagnose::Diagnose>),
     Leaks(leaks::Leaks),
+    Journal(journal::Journal),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -79,6 +81,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
     match cli.command {
         Command::Diagnose(diagnose) => Ok(diagnose.run()?),
         Command::Leaks(leaks) => Ok(leaks.run()?),
+        Command::Journal(journal) => Ok(journal.run()?),
         Command::Completions(completions) => Ok(completions.run()?),
         Command::Man(man) => Ok(man.run()?),
     }

@@ -358,6 +358,7 @@ pub(super) fn source_kind(kind: SourceKind) -> &'static str {
         SourceKind::Traces => "traces",
         SourceKind::Metrics => "metrics",
         SourceKind::Logs => "logs",
+        SourceKind::Journal => "journals",
     }
 }
 
@@ -370,6 +371,7 @@ pub(super) fn source_kind_name(kind: SourceKind) -> &'static str {
         SourceKind::Traces => "traces",
         SourceKind::Metrics => "metrics",
         SourceKind::Logs => "logs",
+        SourceKind::Journal => "journals",
     }
 }
 
@@ -384,14 +386,17 @@ const SOURCES: [SourceKind; 6] = [
 
 /// `Kubernetes (14 records in 2 files), kernel log (nothing), …`.
 pub(super) fn looked_in(verdict: &Verdict) -> String {
-    let sources = SOURCES.map(|kind| match verdict.looked_in.get(&kind) {
+    let told = |kind: SourceKind| match verdict.looked_in.get(&kind) {
         Some(seen) if seen.records > 0 => {
             let records = count(usize::try_from(seen.records).unwrap_or(usize::MAX), "record", "records");
             let files = count(usize::try_from(seen.files).unwrap_or(usize::MAX), "file", "files");
             format!("{} ({records} in {files})", source_kind(kind))
         }
         _ => format!("{} (nothing)", source_kind(kind)),
-    });
+    };
+    let mut sources = SOURCES.map(told).to_vec();
+    // Few services keep one: its absence is not worth a word.
+    sources.extend(verdict.looked_in.contains_key(&SourceKind::Journal).then(|| told(SourceKind::Journal)));
     format!("{}{}", sources.join(", "), left_aside(verdict))
 }
 

@@ -1,0 +1,107 @@
+//! What a thread counts by itself, and hands over now and then.
+
+use std::cell::Cell;
+
+use super::LARGE_BYTES;
+use crate::context::{BACKGROUND, ContextId, context};
+
+/// What a thread may allocate before it hands over: a request's bytes and peak are known to this, for each thread that
+/// works for it.
+pub(crate) const HAND_OVER_BYTES: i64 = 64 << 10;
+
+thread_local! {
+    // Constant and without a destructor: reaching it is an offset from a register, never an allocation.
+    pub(crate) static THREAD: Thread = const { Thread::new() };
+}
+
+/// Counters of one thread. Whoever reads them is the thread itself.
+pub(crate) struct Thread {
+    /// Bytes until somebody must look: the next sample, or the next hand-over.
+    left: Cell<i64>,
+    /// `left` at the last hand-over: the difference was allocated since.
+    granted: Cell<i64>,
+    /// Bytes freed since the last hand-over; below zero when others are to be credited.
+    freed: Cell<i64>,
+    /// For whom it works.
+    context: Cell<ContextId>,
+    /// Bytes until the next sample; 0 when that was never drawn.
+    pub(super) until_sample: Cell<i64>,
+    /// State of the random numbers; 0 when never seeded.
+    pub(super) random: Cell<u64>,
+    /// Inside the sampler, or a thread of ours: counted, but not sampled.
+    pub(super) busy: Cell<bool>,
+}
+
+impl Thread {
+    const fn new() -> Self {
+        Self {
+            left: Cell::new(0),
+            granted: Cell::new(0),
+            freed: Cell::new(0),
+            context: Cell::new(BACKGROUND),
+            until_sample: Cell::new(0),
+            random: Cell::new(0),
+            busy: Cell::new(false),
+        }
+    }
+
+    /// Counts an allocation. True when somebody must look.
+    #[inline(always)]
+    pub(super) fn count_allocated(&self, bytes: usize) -> bool {
+        let left = self.left.get().wrapping_sub(bytes as i64);
+        self.left.set(left);
+        left < 0 || bytes >= LARGE_BYTES
+    }
+
+    #[inline(always)]
+    pub(super) fn count_freed(&self, bytes: usize) {
+        self.freed.set(self.freed.get().wrapping_add(bytes as i64));
+    }
+
+    /// Takes back what [`Thread::count_freed`] counted: somebody else is credited.
+    pub(super) fn uncount_freed(&self, bytes: usize) {
+        self.freed.set(self.freed.get().wrapping_sub(bytes as i64));
+    }
+
+    pub(crate) fn context(&self) -> ContextId {
+        self.context.get()
+    }
+
+    /// Works for somebody else from now on. Returns for whom it worked.
+    pub(crate) fn switch(&self, to: ContextId) -> ContextId {
+        let from = self.context.get();
+        if from != to {
+            self.hand_over();
+            self.context.set(to);
+        }
+        from
+    }
+
+    /// Allocations of this thread are not sampled any more.
+    pub(crate) fn never_sample(&self) {
+        self.busy.set(true);
+    }
+
+    /// Adds what was counted to the context, and returns how much was allocated since the last time.
+    pub(crate) fn hand_over(&self) -> i64 {
+        let allocated = self.granted.get().wrapping_sub(self.left.get());
+        let freed = self.freed.replace(0);
+        if allocated != 0 || freed != 0 {
+            context(self.context.get()).add(self.context.get(), allocated, freed);
+        }
+        if self.until_sample.get() > 0 {
+            self.until_sample.set(self.until_sample.get().wrapping_sub(allocated));
+        }
+        self.grant();
+        allocated
+    }
+
+    /// Sets how much may be allocated until somebody must look.
+    pub(super) fn grant(&self) {
+        let until_sample = self.until_sample.get();
+        // Not yet drawn, or due: the next allocation looks.
+        let left = if until_sample > 0 { until_sample.min(HAND_OVER_BYTES) } else { 0 };
+        self.left.set(left);
+        self.granted.set(left);
+    }
+}

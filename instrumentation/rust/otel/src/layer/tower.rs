@@ -1,0 +1,318 @@
+//! A tower layer for HTTP services: axum, tonic, hyper.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::SystemTime;
+
+use http::{HeaderMap, Request as HttpRequest, Response};
+use http_body::{Body, Frame, SizeHint};
+use opentelemetry::propagation::Extractor;
+use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::{Context, KeyValue, global};
+use pin_project_lite::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::request::{Begin, Request, Scope, Usage};
+use crate::{metrics, phase};
+
+/// Counts memory for each request, puts it into the journal, and describes it on its span.
+///
+/// When a span is active, that span is the request's. Otherwise this layer makes a SERVER span of its own, as a child of the
+/// caller's by the global propagator, so that no other layer is needed for tracing.
+///
+/// `Router::new().route(…).layer(MemoryLayer::new())`; with tonic, `Server::builder().layer(MemoryLayer::new())`.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryLayer {
+    headers: Vec<&'static str>,
+}
+
+impl MemoryLayer {
+    /// With defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A request header that the journal keeps, so that it is known after a kill: a tenant, a request id. Lower case.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str) -> Self {
+        self.headers.push(name);
+        self
+    }
+}
+
+impl<S> Layer<S> for MemoryLayer {
+    type Service = MemoryService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        MemoryService { inner, headers: self.headers.clone().into() }
+    }
+}
+
+/// See [`MemoryLayer`].
+#[derive(Debug, Clone)]
+pub struct MemoryService<S> {
+    inner: S,
+    headers: std::sync::Arc<[&'static str]>,
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+/// The low-cardinality path of a request, if its framework knows one.
+fn route_of<B>(request: &HttpRequest<B>) -> Option<String> {
+    #[cfg(feature = "axum")]
+    if let Some(matched) = request.extensions().get::<axum::extract::MatchedPath>() {
+        return Some(matched.as_str().to_owned());
+    }
+    let kind = request.headers().get(http::header::CONTENT_TYPE)?;
+    kind.as_bytes().starts_with(b"application/grpc").then(|| request.uri().path().to_owned())
+}
+
+/// What is known of a running request besides its memory.
+#[derive(Debug)]
+struct Running {
+    request: Option<Request>,
+    /// Holds the request's span.
+    context: Context,
+    /// Whether the span is ours, and so ends with the body.
+    own_span: bool,
+    route: String,
+    /// What the connection was given to send: it is no longer the request's.
+    handed_on: u64,
+    described: bool,
+}
+
+impl Running {
+    fn begin<B>(request: &HttpRequest<B>, headers: &[&'static str]) -> Self {
+        let route = route_of(request);
+        let grpc = route.as_ref().is_some_and(|_| is_grpc(request.headers()));
+        let operation = match &route {
+            Some(route) if grpc => route.trim_start_matches('/').to_owned(),
+            Some(route) => format!("{} {route}", request.method()),
+            None => request.method().to_string(),
+        };
+        let start = SystemTime::now();
+        let current = Context::current();
+        let own_span = !current.span().span_context().is_valid();
+        let (context, parent) = if own_span {
+            let caller = global::get_text_map_propagator(|it| it.extract(&Headers(request.headers())));
+            let parent = caller.span().span_context().span_id();
+            let span = global::tracer("exit137")
+                .build_with_context(span_of(request, &operation, route.as_deref(), grpc, start), &caller);
+            (caller.with_span(span), parent)
+        } else {
+            let parent = crate::parents::parent_of(current.span().span_context().span_id());
+            (current, parent)
+        };
+        let kept =
+            headers.iter().filter_map(|name| Some((*name, request.headers().get(*name)?.to_str().ok()?)));
+        let path = ("url.path", request.uri().path());
+        let attributes: Vec<(&str, &str)> = kept
+            .chain((!grpc).then_some(path))
+            .chain(request.uri().query().map(|query| ("url.query", query)))
+            .collect();
+        let begun = Request::begin(&Begin {
+            operation: &operation,
+            kind: SpanKind::Server,
+            span: context.span().span_context().clone(),
+            parent,
+            start: Some(start),
+            attributes: &attributes,
+        });
+        let route = route.unwrap_or_default();
+        Self { request: Some(begun), context, own_span, route, handed_on: 0, described: false }
+    }
+
+    fn scope(&self) -> Scope {
+        self.request.as_ref().map_or_else(Scope::current, Request::scope)
+    }
+
+    fn usage(&self) -> Usage {
+        let mut usage = self.request.as_ref().map(Request::usage).unwrap_or_default();
+        if usage.retained > 0 {
+            // What is on its way to the caller is not retained; a body that was never allocated frees nothing.
+            usage.retained = usage.retained.saturating_sub_unsigned(self.handed_on).max(0);
+        }
+        usage
+    }
+
+    fn describe(&mut self) {
+        if !std::mem::replace(&mut self.described, true) {
+            let usage = self.usage();
+            phase::describe_request(&self.context.span(), &usage);
+            metrics::record(&self.route, usage.retained);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.describe();
+        self.request = None;
+        if self.own_span {
+            self.context.span().end();
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn span_of<B>(
+    request: &HttpRequest<B>,
+    operation: &str,
+    route: Option<&str>,
+    grpc: bool,
+    start: SystemTime,
+) -> SpanBuilder {
+    let mut attributes = Vec::with_capacity(4);
+    if grpc {
+        attributes.push(KeyValue::new("rpc.system.name", "grpc"));
+        attributes.push(KeyValue::new("rpc.method", operation.to_owned()));
+    } else {
+        attributes.push(KeyValue::new("http.request.method", request.method().to_string()));
+        attributes.push(KeyValue::new("url.path", request.uri().path().to_owned()));
+        attributes.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
+        let query = request.uri().query();
+        attributes.extend(query.map(|query| KeyValue::new("url.query", query.to_owned())));
+    }
+    SpanBuilder::from_name(operation.to_owned())
+        .with_kind(SpanKind::Server)
+        .with_start_time(start)
+        .with_attributes(attributes)
+}
+
+impl<S, B, R> Service<HttpRequest<B>> for MemoryService<S>
+where
+    S: Service<HttpRequest<B>, Response = Response<R>>,
+    R: Body,
+{
+    type Response = Response<MemoryBody<R>>;
+    type Error = S::Error;
+    type Future = MemoryFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: HttpRequest<B>) -> Self::Future {
+        let running = Running::begin(&request, &self.headers);
+        let scope = running.scope();
+        let inner = {
+            let _entered = scope.enter();
+            let _span = running.own_span.then(|| running.context.clone().attach());
+            self.inner.call(request)
+        };
+        MemoryFuture { inner, scope, running: Some(running) }
+    }
+}
+
+pin_project! {
+    /// A request on its way to a response.
+    #[derive(Debug)]
+    pub struct MemoryFuture<F> {
+        #[pin]
+        inner: F,
+        scope: Scope,
+        running: Option<Running>,
+    }
+}
+
+impl<F, R, E> Future for MemoryFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Body,
+{
+    type Output = Result<Response<MemoryBody<R>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = {
+            let _entered = this.scope.enter();
+            let own = this.running.as_ref().filter(|running| running.own_span);
+            let _span = own.map(|running| running.context.clone().attach());
+            this.inner.poll(cx)
+        };
+        let Poll::Ready(answer) = answer else { return Poll::Pending };
+        let mut running = this.running.take();
+        if let Some(running) = &mut running {
+            finish_head(running, answer.as_ref().ok());
+        }
+        Poll::Ready(answer.map(|response| {
+            let scope = this.scope.clone();
+            response.map(|inner| MemoryBody { inner, scope, running })
+        }))
+    }
+}
+
+/// The response is there; its body follows.
+fn finish_head<R: Body>(running: &mut Running, response: Option<&Response<R>>) {
+    let span = running.context.span();
+    if running.own_span {
+        let status = response.map_or(500, |response| response.status().as_u16());
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+        if status >= 500 {
+            span.set_status(Status::error(""));
+        }
+    } else {
+        // Whoever made the span ends it now: what is known goes onto it, less what the body will carry away.
+        running.handed_on = response.map_or(0, |response| response.body().size_hint().lower());
+        running.describe();
+    }
+}
+
+pin_project! {
+    /// A response's body. The request ends with it.
+    #[derive(Debug)]
+    pub struct MemoryBody<R> {
+        #[pin]
+        inner: R,
+        scope: Scope,
+        running: Option<Running>,
+    }
+}
+
+impl<R: Body> Body for MemoryBody<R> {
+    type Data = R::Data;
+    type Error = R::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        let frame = {
+            let _entered = this.scope.enter();
+            this.inner.poll_frame(cx)
+        };
+        if let (Poll::Ready(Some(Ok(frame))), Some(running)) = (&frame, this.running.as_mut()) {
+            let bytes = frame.data_ref().map_or(0, bytes::Buf::remaining);
+            running.handed_on = running.handed_on.saturating_add(bytes as u64);
+        }
+        if matches!(frame, Poll::Ready(None)) {
+            *this.running = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,91 @@
+//! `request.memory.delta` and `process.memory.usage`, through whatever meter provider the service has set.
+
+use std::sync::OnceLock;
+
+use opentelemetry::metrics::{Histogram, ObservableGauge, ObservableUpDownCounter};
+use opentelemetry::{KeyValue, global};
+
+/// Kept, because an observable instrument lives as long as its handle.
+struct Instruments {
+    delta: Histogram<u64>,
+    _usage: ObservableGauge<i64>,
+    _virtual: ObservableUpDownCounter<i64>,
+    _live: ObservableGauge<i64>,
+}
+
+static INSTRUMENTS: OnceLock<Instruments> = OnceLock::new();
+
+/// Resident and virtual size of this process in bytes; `None` where there is no procfs.
+fn sizes() -> Option<(i64, i64)> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = text.split_ascii_whitespace().map(|number| number.parse::<i64>().unwrap_or(0));
+    let page = page_bytes();
+    let (size, resident) = (pages.next()?, pages.next()?);
+    Some((resident.saturating_mul(page), size.saturating_mul(page)))
+}
+
+#[allow(unsafe_code)]
+fn page_bytes() -> i64 {
+    // SAFETY: sysconf takes a number and touches no memory of ours.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    if bytes > 0 { bytes as i64 } else { 4096 }
+}
+
+fn make() -> Instruments {
+    let meter = global::meter("exit137");
+    let by_kind = |kind: &'static str| [KeyValue::new("memory.type", kind)];
+    Instruments {
+        delta: meter
+            .u64_histogram("request.memory.delta")
+            .with_unit("By")
+            .with_description("Memory that a request left behind, or freed of what others had allocated")
+            .with_boundaries(vec![
+                0.0,
+                1024.0,
+                4096.0,
+                16_384.0,
+                65_536.0,
+                262_144.0,
+                1_048_576.0,
+                4_194_304.0,
+                16_777_216.0,
+                67_108_864.0,
+                268_435_456.0,
+            ])
+            .build(),
+        _usage: meter
+            .i64_observable_gauge("process.memory.usage")
+            .with_unit("By")
+            .with_description("Resident and virtual size of the process")
+            .with_callback(move |observer| {
+                if let Some((resident, size)) = sizes() {
+                    observer.observe(resident, &by_kind("rss"));
+                    observer.observe(size, &by_kind("vms"));
+                }
+            })
+            .build(),
+        _virtual: meter
+            .i64_observable_up_down_counter("process.memory.virtual")
+            .with_unit("By")
+            .with_description("Virtual size of the process")
+            .with_callback(|observer| {
+                if let Some((_, size)) = sizes() {
+                    observer.observe(size, &[]);
+                }
+            })
+            .build(),
+        _live: meter
+            .i64_observable_gauge("exit137.heap.live")
+            .with_unit("By")
+            .with_description("Live heap, estimated from samples")
+            .with_callback(|observer| observer.observe(crate::heap::live_bytes() as i64, &[]))
+            .build(),
+    }
+}
+
+/// Counts a finished request. The instruments are made at the first one: by then the service has set its provider.
+pub(crate) fn record(route: &str, retained: i64) {
+    let attributes =
+        [KeyValue::new("http.route", route.to_owned()), KeyValue::new("memory.grew", retained > 0)];
+    INSTRUMENTS.get_or_init(make).delta.record(retained.unsigned_abs(), &attributes);
+}

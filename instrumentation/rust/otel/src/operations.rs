@@ -1,0 +1,240 @@
+//! What all requests of one operation did together. Operations are few; those beyond the table's end are one.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use exit137_journal::{BACKGROUND, Kind, OTHER, Totals};
+
+use crate::context::Counted;
+
+/// Operations with a row of their own; a power of two. Names are meant to be few; a service that puts ids into them ends
+/// up in [`OTHER`].
+pub(crate) const ROWS: usize = 128;
+
+struct Row {
+    name: OnceLock<Box<str>>,
+    kind: AtomicU64,
+    started: AtomicU64,
+    finished: AtomicU64,
+    allocated: AtomicU64,
+    freed: AtomicU64,
+    /// Estimated: its small blocks that others freed, less others' that it freed.
+    moved: AtomicI64,
+    peak: AtomicU64,
+}
+
+#[allow(clippy::declare_interior_mutable_const, reason = "only to fill the static")]
+const EMPTY: Row = Row {
+    name: OnceLock::new(),
+    kind: AtomicU64::new(0),
+    started: AtomicU64::new(0),
+    finished: AtomicU64::new(0),
+    allocated: AtomicU64::new(0),
+    freed: AtomicU64::new(0),
+    moved: AtomicI64::new(0),
+    peak: AtomicU64::new(0),
+};
+
+static TABLE: [Row; ROWS] = [EMPTY; ROWS];
+/// For adding a row; nobody waits for it who finds the name.
+static ADDING: Mutex<()> = Mutex::new(());
+
+const RESERVED: usize = 2;
+
+/// What is known of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OperationTotals {
+    /// Name; `background` is all work outside of requests, `other` are those that found no row.
+    pub name: String,
+    /// Requests begun.
+    pub started: u64,
+    /// Requests ended.
+    pub finished: u64,
+    /// Bytes allocated by those that ended.
+    pub allocated: u64,
+    /// Bytes freed by those that ended, and their large blocks freed by whomever.
+    pub freed: u64,
+    /// Bytes of its small blocks that others freed, less others' that it freed: estimated from samples.
+    pub moved: i64,
+    /// The most that one request held.
+    pub peak: u64,
+}
+
+impl OperationTotals {
+    /// Bytes that its requests have left behind; negative when they freed more than they allocated.
+    pub fn retained(&self) -> i64 {
+        (self.allocated.wrapping_sub(self.freed) as i64).saturating_sub(self.moved)
+    }
+}
+
+fn hash(name: &str) -> usize {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    }) as usize
+}
+
+/// Rows in which a name may be, in the order of trying.
+fn places(name: &str) -> impl Iterator<Item = usize> {
+    let first = hash(name);
+    (0..ROWS - RESERVED).map(move |step| RESERVED + first.wrapping_add(step) % (ROWS - RESERVED))
+}
+
+/// The index of an operation, made if it is new. Finding one takes no lock and no allocation.
+pub(crate) fn index_of(name: &str, kind: Kind) -> u16 {
+    for place in places(name) {
+        match TABLE[place].name.get() {
+            Some(known) if **known == *name => return place as u16,
+            Some(_) => {}
+            None => return add_row(name, kind),
+        }
+    }
+    OTHER
+}
+
+fn add_row(name: &str, kind: Kind) -> u16 {
+    let _adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
+    for place in places(name) {
+        let row = &TABLE[place];
+        match row.name.get() {
+            Some(known) if **known == *name => return place as u16,
+            Some(_) => {}
+            None => {
+                row.kind.store(kind as u64, Ordering::Relaxed);
+                if let Some(journal) = crate::journal() {
+                    journal.register_operation(place as u16, name, kind);
+                }
+                let _ = row.name.set(name.into());
+                return place as u16;
+            }
+        }
+    }
+    OTHER
+}
+
+/// Tells a journal that was just made what is known already.
+pub(crate) fn register_all(journal: &exit137_journal::Writer) {
+    let _adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = TABLE[usize::from(BACKGROUND)].name.set("background".into());
+    let _ = TABLE[usize::from(OTHER)].name.set("other".into());
+    for (index, row) in TABLE.iter().enumerate() {
+        if let Some(name) = row.name.get() {
+            let kind = Kind::from_number(row.kind.load(Ordering::Relaxed) as u8);
+            journal.register_operation(index as u16, name, kind);
+        }
+    }
+}
+
+/// The name of an operation.
+pub(crate) fn name(index: u16) -> &'static str {
+    match index {
+        BACKGROUND => "background",
+        _ => TABLE.get(usize::from(index)).and_then(|row| row.name.get()).map_or("other", |name| name),
+    }
+}
+
+fn row(index: u16) -> &'static Row {
+    TABLE.get(usize::from(index)).unwrap_or(&TABLE[usize::from(OTHER)])
+}
+
+/// A request has begun.
+pub(crate) fn started(index: u16) {
+    row(index).started.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A request has ended.
+pub(crate) fn finished(index: u16) {
+    row(index).finished.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A request and all that it spawned have ended.
+pub(crate) fn add(index: u16, counted: &Counted) {
+    let row = row(index);
+    row.allocated.fetch_add(counted.allocated, Ordering::Relaxed);
+    row.freed.fetch_add(counted.freed, Ordering::Relaxed);
+    if counted.peak > row.peak.load(Ordering::Relaxed) {
+        row.peak.fetch_max(counted.peak, Ordering::Relaxed);
+    }
+    tell(index);
+}
+
+/// A large block of a request that is over was freed.
+pub(crate) fn freed_late(index: u16, bytes: u64) {
+    row(index).freed.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// About so many bytes of small blocks of `owner` were freed by `by`.
+pub(crate) fn moved(owner: u16, by: u16, bytes: i64) {
+    if owner != by {
+        row(owner).moved.fetch_add(bytes, Ordering::Relaxed);
+        row(by).moved.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Writes the totals of an operation to the journal.
+fn tell(index: u16) {
+    if let Some(journal) = crate::journal() {
+        journal.set_totals(index, &totals_of(row(index)));
+    }
+}
+
+/// Writes what only changes now and then: called from our own thread.
+pub(crate) fn tell_all(background: &Counted) {
+    let row = &TABLE[usize::from(BACKGROUND)];
+    row.allocated.store(background.allocated, Ordering::Relaxed);
+    row.freed.store(background.freed, Ordering::Relaxed);
+    row.peak.store(background.peak, Ordering::Relaxed);
+    for (index, row) in TABLE.iter().enumerate() {
+        if row.name.get().is_some() {
+            tell(index as u16);
+        }
+    }
+}
+
+fn totals_of(row: &Row) -> Totals {
+    Totals {
+        started: row.started.load(Ordering::Relaxed),
+        finished: row.finished.load(Ordering::Relaxed),
+        allocated: row.allocated.load(Ordering::Relaxed),
+        freed: row.freed.load(Ordering::Relaxed),
+        moved: row.moved.load(Ordering::Relaxed),
+        peak: row.peak.load(Ordering::Relaxed),
+    }
+}
+
+/// All operations seen so far, the most retaining first.
+pub fn operations() -> Vec<OperationTotals> {
+    let mut all: Vec<OperationTotals> = TABLE
+        .iter()
+        .filter_map(|row| {
+            let name = row.name.get()?.to_string();
+            let Totals { started, finished, allocated, freed, moved, peak } = totals_of(row);
+            Some(OperationTotals { name, started, finished, allocated, freed, moved, peak })
+        })
+        .collect();
+    all.sort_by_key(|totals| std::cmp::Reverse(totals.retained()));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_one_index() {
+        let index = index_of("GET /one", Kind::Server);
+        assert_eq!(index, index_of("GET /one", Kind::Server));
+        assert_eq!(name(index), "GET /one");
+        assert_ne!(index, index_of("GET /two", Kind::Server));
+    }
+
+    #[test]
+    fn what_moves_from_one_is_missing_at_the_other() {
+        let (a, b) = (index_of("moves a", Kind::Server), index_of("moves b", Kind::Server));
+        moved(a, b, 10);
+        moved(a, a, 1000);
+        let found =
+            |name: &str| operations().into_iter().find(|totals| totals.name == name).expect(name).moved;
+        assert_eq!((found("moves a"), found("moves b")), (10, -10));
+    }
+}

@@ -1,0 +1,78 @@
+//! Marks inside a request, and the attributes that they leave on its span.
+
+use opentelemetry::trace::{SpanRef, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
+
+use crate::allocator::thread::THREAD;
+use crate::config;
+use crate::context::{BACKGROUND, context};
+use crate::request::Usage;
+
+/// Bytes of a megabyte, as `_mb` attributes count it.
+const MB: f64 = 1024.0 * 1024.0;
+
+/// Marks the end of a phase of the current request: `memory_phase!("after_load_items")`. The span gets
+/// `memory.after_load_items.before_mb` (held at the mark before, or 0), `.after_mb` (held now) and `.delta_mb`, and the event
+/// `memory.high_growth` when the phase added more than the threshold. After a kill the journal tells the last mark.
+/// Outside of a request it does nothing.
+#[macro_export]
+macro_rules! memory_phase {
+    ($label:expr) => {
+        $crate::phase($label)
+    };
+}
+
+/// What [`memory_phase!`](crate::memory_phase) does.
+pub fn phase(label: &str) {
+    let id = THREAD.with(|thread| {
+        thread.hand_over();
+        thread.context()
+    });
+    if id == BACKGROUND {
+        return;
+    }
+    let context = context(id);
+    let held = context.counted().held();
+    let before = context.enter_phase(held);
+    if let (Some(mark), Some(journal)) = (context.mark(), crate::journal()) {
+        journal.set_phase(mark, label);
+    }
+    Context::map_current(|current| {
+        let span = current.span();
+        if span.is_recording() {
+            describe_growth(&span, label, before, held);
+        }
+    });
+}
+
+/// The source article's attributes for one label.
+fn describe_growth(span: &SpanRef<'_>, label: &str, before: i64, after: i64) {
+    let mb = |bytes: i64| bytes as f64 / MB;
+    let delta = after.saturating_sub(before);
+    span.set_attribute(KeyValue::new(format!("memory.{label}.before_mb"), mb(before)));
+    span.set_attribute(KeyValue::new(format!("memory.{label}.after_mb"), mb(after)));
+    span.set_attribute(KeyValue::new(format!("memory.{label}.delta_mb"), mb(delta)));
+    if delta > 0 && delta as u64 >= config::high_growth_bytes() {
+        let attributes = vec![
+            KeyValue::new("memory.delta_mb", mb(delta)),
+            KeyValue::new("memory.phase", label.to_owned()),
+        ];
+        span.add_event("memory.high_growth", attributes);
+    }
+}
+
+/// What a request has used, as attributes of its span.
+pub(crate) fn describe_request(span: &SpanRef<'_>, usage: &Usage) {
+    if !span.is_recording() {
+        return;
+    }
+    for (key, value) in [
+        ("exit137.memory.allocated", usage.allocated as i64),
+        ("exit137.memory.freed", usage.freed),
+        ("exit137.memory.retained", usage.retained),
+        ("exit137.memory.peak", usage.peak as i64),
+    ] {
+        span.set_attribute(KeyValue::new(key, value));
+    }
+    describe_growth(span, "request", 0, usage.retained);
+}
