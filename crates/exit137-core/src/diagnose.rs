@@ -19,6 +19,7 @@ use crate::observation::Observations;
 use crate::operations::operations_of;
 use crate::recovered::{Recovered, recover};
 use crate::settings::settings_of;
+use crate::skew::{align, told};
 use crate::time::UnixNanos;
 use crate::timeline::timeline_of_incident;
 use crate::verdict::{Cause, ContainerRef, InFlight, IncidentVerdict, Probability, Verdict};
@@ -30,7 +31,10 @@ pub fn diagnose(observations: &Observations) -> Verdict {
     let clock = KernelClock::of(observations, &mut cast);
     let accounts = account(observations, &mut cast, &clock);
     let memory = Memory::of(observations, &cast);
-    let work = Work::of(observations, &cast);
+    let mut work = Work::of(observations, &cast);
+    let skews = align(&mut work, observations);
+    cast.guesses.extend(skews.into_iter().map(|skew| told(&cast, skew)).collect::<Vec<_>>());
+    let work = work;
     let scene = Scene { observations, cast: &cast, memory: &memory, work: &work };
     let scenes = scenes_of_kills(&scene, &accounts.kills);
     let mut incidents: Vec<IncidentVerdict> =

@@ -26,6 +26,7 @@ mod operations;
 pub mod problem;
 mod recovered;
 mod settings;
+mod skew;
 pub mod symbol;
 pub mod time;
 mod timeline;

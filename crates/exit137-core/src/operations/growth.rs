@@ -16,6 +16,8 @@ use crate::identity::ContainerIndex;
 const TEMPER: f64 = 0.8;
 /// The same where a collector decides when memory is given back.
 const TEMPER_COLLECTED: f64 = 0.3;
+/// What the likelihood is worth where calls are told by metrics alone.
+const ROUGH: f64 = 0.3;
 /// What the collected heap itself holds is nearer to what is kept than what the process holds.
 const TEMPER_HEAP: f64 = 0.5;
 /// Priors of a leak that no request causes, that every request causes, and that two operations cause.
@@ -144,6 +146,10 @@ impl Columns<'_> {
 /// averaged.
 pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
     let finished = Finished::of(question);
+    // Where no work is known, time explains everything, and that means nothing.
+    if finished.frequent.is_empty() {
+        return Vec::new();
+    }
     let views: Vec<Columns<'_>> =
         VIEWS.iter().filter_map(|view| columns_of(question, &finished, *view)).collect();
     let Some(widest) = views.first() else { return Vec::new() };
@@ -363,15 +369,29 @@ fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, view: View) -
             sums[operations + *value as usize] += finish.weight;
         }
     };
+    // Calls that are spread over the time between two exports rise as smoothly as the time does.
+    let rough = if finished.tallies.values().any(|tally| tally.rough) { ROUGH } else { 1.0 };
     let see = |witness: &Witness| {
         let floors = floors_of(question, *witness, view_of(*witness, view));
         let columns = operations + finished.values.list.len();
         let stretches = stretches_of(&floors, &finished.tallies, columns, &add);
-        (growth_of(&stretches) > 0.0).then(|| Seen { stretches, temper: temper(question, *witness) })
+        (growth_of(&stretches) > 0.0)
+            .then(|| Seen { temper: rough * known(&stretches) * temper(question, *witness), stretches })
     };
     let witnesses: Vec<Seen> = WITNESSES.iter().filter_map(see).collect();
     let growth = growth_of(&witnesses.first()?.stretches);
     Some(Columns { finished, witnesses, growth })
+}
+
+/// How well the work between two levels is known: with few calls a level, of all or of a sample, counts are noise
+/// beside the time, which has none.
+fn known(stretches: &[Stretch]) -> f64 {
+    let levels: usize = stretches.iter().map(|stretch| stretch.level.len()).sum();
+    let all = |stretch: &Stretch| {
+        Some(stretch.explanations.last()?.last()? - stretch.explanations.last()?.first()?)
+    };
+    let finished: f64 = stretches.iter().filter_map(all).sum();
+    finished / (finished + 2.0 * levels as f64).max(1.0)
 }
 
 /// A heap is told by its runtime in steps: parts of the time would take the step's edge for its moment.

@@ -30,6 +30,8 @@ pub(crate) const EVERY_REQUEST: &str = "every request";
 
 /// Claims below this are not worth a line.
 const PROBABILITY_MIN: f64 = 0.02;
+/// Beside a claim that is very likely, others need as much to be told.
+const BESIDE_CERTAIN_MIN: f64 = 0.2;
 /// From here on, more is told of an operation.
 const NOTED_MIN: f64 = 0.3;
 /// Claims listed.
@@ -95,6 +97,10 @@ pub fn operations_of(
         .map(|suspect| claim(incident, cause, suspect, service.clone()))
         .collect();
     claims.sort_by(|a, b| b.probability.0.total_cmp(&a.probability.0).then_with(|| a.names.cmp(&b.names)));
+    // Beside one that is all but certain, the rest is no help to anyone.
+    if claims.first().is_some_and(|claim| claim.probability.0 >= 0.9) {
+        claims.retain(|claim| claim.probability.0 >= BESIDE_CERTAIN_MIN);
+    }
     Operations {
         introduced_by: (cause == Cause::Leak).then(|| versions::introduced_by(incident)).flatten(),
         in_flight_missing: presence::missing_by_littles_law(incident, features),

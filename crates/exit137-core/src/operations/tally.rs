@@ -31,6 +31,8 @@ pub(super) struct Finish {
 pub(super) struct Tally {
     /// By time.
     pub finishes: Vec<Finish>,
+    /// Told by metrics, because the spans are a sample: when each call ended is known only roughly.
+    pub rough: bool,
 }
 
 impl Tally {
@@ -60,7 +62,7 @@ impl Tally {
         let sampled = total(&by_spans) < SAMPLED_SHARE * total(&by_metrics);
         let mut finishes = if sampled { by_metrics } else { by_spans };
         finishes.sort_by_key(|finish| (finish.at, finish.operation));
-        Self { finishes }
+        Self { finishes, rough: sampled }
     }
 }
 
