@@ -3,6 +3,7 @@
 mod completions;
 mod diagnose;
 mod leaks;
+mod machine;
 mod man;
 mod progress;
 mod selection;
