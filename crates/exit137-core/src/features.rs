@@ -290,7 +290,15 @@ fn load(kill: &KillScene<'_>, scene: &Scene<'_>, calls: &[Call]) -> Option<Load>
     let (top_operation, top) = most_frequent(&kill.in_flight);
     let share_ordinary =
         |operation: u32| by_operation.get(&operation).map_or(0.0, |(count, _)| count / total.max(1.0));
-    let rarest = kill.in_flight.iter().map(|call| (unusual(call, calls, to, from), call.operation));
+    // Of one operation, the oldest is the most unusual: a surge of thousands needs no look at each.
+    let mut oldest: std::collections::BTreeMap<u32, &Call> = std::collections::BTreeMap::new();
+    for call in &kill.in_flight {
+        let known = oldest.entry(call.operation).or_insert(call);
+        if call.start < known.start {
+            *known = call;
+        }
+    }
+    let rarest = oldest.values().map(|call| (unusual(call, calls, to, from), call.operation));
     let rarest = rarest.max_by(|a, b| a.0.total_cmp(&b.0));
     Some(Load {
         at_kill,

@@ -14,6 +14,7 @@ mod facts;
 mod features;
 mod gaps;
 mod grouping;
+mod hashing;
 mod identity;
 mod incident;
 pub mod kernel;

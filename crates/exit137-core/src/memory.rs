@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::identity::{Cast, LifeIndex};
+use crate::hashing::NumberMap;
+use crate::identity::{Cast, ContainerIndex, LifeIndex};
 use crate::observation::Observations;
 use crate::observation::metric::{Quantity, Subject};
 use crate::time::{SECOND, UnixNanos};
@@ -95,6 +96,8 @@ pub fn interval_seconds(series: &[(UnixNanos, f64)]) -> Option<f64> {
 #[derive(Debug, Default)]
 pub struct Memory {
     lives: HashMap<LifeIndex, LifeMemory>,
+    /// Where in [`LifeMemory::processes`] each PID of a life is: a server that forks has thousands of them.
+    processes: NumberMap<(LifeIndex, u32), usize>,
     /// Node memory by node name: (available, working set, allocatable).
     pub nodes: BTreeMap<String, NodeMemory>,
 }
@@ -131,6 +134,7 @@ impl Memory {
         let mut memory = Self::default();
         memory.add_cgroup_samples(observations, cast);
         memory.add_metrics(observations, cast);
+        memory.processes.clear();
         for life in memory.lives.values_mut() {
             life.by_kind.values_mut().for_each(sort);
             life.add_up_parts();
@@ -149,9 +153,13 @@ impl Memory {
     }
 
     fn add_cgroup_samples(&mut self, observations: &Observations, cast: &Cast<'_>) {
+        let by_names = containers_by_names(cast);
         for sample in &observations.cgroup_samples {
             let life = sample.container_id.as_deref().and_then(|id| cast.life_by_id(id));
-            let life = life.or_else(|| life_by_names(cast, sample));
+            let life = life.or_else(|| {
+                let name = sample.container.as_deref().or(sample.cgroup_path.as_deref());
+                cast.life_at(*by_names.get(&(sample.pod_uid.as_deref(), name))?, sample.at)
+            });
             let Some(life) = life else { continue };
             let memory = self.lives.entry(life).or_default();
             memory.sampled = true;
@@ -171,24 +179,24 @@ impl Memory {
                 }
             }
             for process in &sample.procs {
-                let known = memory.processes.iter_mut().find(|known| known.pid == process.pid);
-                let point = (sample.at, process.rss as f64);
-                match known {
-                    Some(known) => {
-                        known.rss.push(point);
-                        // `exec` gives a process its name: the latest sample tells it.
-                        if known.rss.first().is_some_and(|first| first.0 <= point.0) {
-                            known.comm = process.comm.to_string();
-                        }
-                    }
-                    None => memory.processes.push(ProcessSeries {
-                        pid: process.pid,
-                        comm: process.comm.to_string(),
-                        rss: vec![point],
-                    }),
+                let known = self.process(life, process.pid);
+                known.rss.push((sample.at, process.rss as f64));
+                // `exec` gives a process its name: the latest sample tells it.
+                if known.rss.first().is_some_and(|first| first.0 <= sample.at) {
+                    known.comm = process.comm.to_string();
                 }
             }
         }
+    }
+
+    /// The series of a process, made if it is new.
+    fn process(&mut self, life: LifeIndex, pid: u32) -> &mut ProcessSeries {
+        let processes = &mut self.lives.entry(life).or_default().processes;
+        let index = *self.processes.entry((life, pid)).or_insert_with(|| {
+            processes.push(ProcessSeries { pid, ..ProcessSeries::default() });
+            processes.len() - 1
+        });
+        &mut processes[index]
     }
 
     fn add_metrics(&mut self, observations: &Observations, cast: &Cast<'_>) {
@@ -215,6 +223,12 @@ impl Memory {
             for point in &series.points {
                 // Collectors keep a container.id attribute apart for each run; an SDK's points are placed by time.
                 let Some(life) = id.or_else(|| cast.life_at(container, point.at)) else { continue };
+                if (series.metric.subject, series.metric.quantity) == (Subject::Process, Quantity::Rss) {
+                    // PIDs of SDKs are of the container's namespace: mark them by resource, above any PID.
+                    let pid = u32::MAX - series.resource.0;
+                    self.process(life, pid).rss.push((point.at, point.value));
+                    continue;
+                }
                 let memory = self.lives.entry(life).or_default();
                 memory.metered |= series.metric.subject == Subject::Container;
                 memory.add_point(number, series, (point.at, point.value));
@@ -240,14 +254,16 @@ impl Memory {
     }
 }
 
-fn life_by_names(cast: &Cast<'_>, sample: &crate::observation::cgroup::CgroupSample) -> Option<LifeIndex> {
-    let container = (0..cast.containers.len()).find(|&container| {
-        let entry = &cast.containers[container];
-        let pod = &cast.pods[entry.pod];
-        let name = sample.container.as_ref().or(sample.cgroup_path.as_ref());
-        pod.uid == sample.pod_uid && entry.name.as_ref() == name
-    })?;
-    cast.life_at(container, sample.at)
+/// Containers by what a cgroup sample calls them: the pod's UID, and a name or path. The first of a name counts.
+fn containers_by_names<'c>(
+    cast: &'c Cast<'_>,
+) -> HashMap<(Option<&'c str>, Option<&'c str>), ContainerIndex> {
+    let mut containers = HashMap::new();
+    for (container, entry) in cast.containers.iter().enumerate() {
+        let names = (cast.pods[entry.pod].uid.as_deref(), entry.name.as_deref());
+        containers.entry(names).or_insert(container);
+    }
+    containers
 }
 
 impl LifeMemory {
@@ -257,7 +273,7 @@ impl LifeMemory {
         series: &crate::observation::metric::MetricSeries,
         point: (UnixNanos, f64),
     ) {
-        let (metric, resource) = (series.metric, series.resource.0);
+        let metric = series.metric;
         let kind = match (metric.subject, metric.quantity) {
             // cgroup samples are finer and of the same files: one source a kind, never a mixture.
             (Subject::Container, _) if self.sampled && metric.quantity != Quantity::Limit => return,
@@ -268,15 +284,6 @@ impl LifeMemory {
             (Subject::Container, Quantity::Limit | Quantity::LimitDesired) => {
                 if point.1 > 0.0 && point.1 < 2f64.powi(62) {
                     self.limit_bytes = Some(point.1 as u64);
-                }
-                return;
-            }
-            (Subject::Process, Quantity::Rss) => {
-                // PIDs of SDKs are of the container's namespace: mark them by resource, above any PID.
-                let pid = u32::MAX - resource;
-                match self.processes.iter_mut().find(|process| process.pid == pid) {
-                    Some(process) => process.rss.push(point),
-                    None => self.processes.push(ProcessSeries { pid, comm: String::new(), rss: vec![point] }),
                 }
                 return;
             }

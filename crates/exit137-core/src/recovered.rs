@@ -2,9 +2,10 @@
 //! SIGKILL came is exactly the one without a span. A journal that the process kept, its caller's span, and its own finished
 //! children remain.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::bytes::Bytes;
+use crate::hashing::NumberMap;
 use crate::identity::{Cast, ContainerIndex};
 use crate::observation::Observations;
 use crate::observation::span::{Span, SpanKind};
@@ -198,7 +199,10 @@ fn orphans(
     cast: &Cast<'_>,
     kills: &[(ContainerIndex, Moment)],
 ) -> Vec<Vec<Recovered>> {
-    let mut kills_of: HashMap<ContainerIndex, Vec<(UnixNanos, usize)>> = HashMap::new();
+    if kills.is_empty() {
+        return Vec::new();
+    }
+    let mut kills_of: NumberMap<ContainerIndex, Vec<(UnixNanos, usize)>> = NumberMap::default();
     for (number, (container, at)) in kills.iter().enumerate() {
         kills_of.entry(*container).or_default().push((at.at, number));
     }
@@ -208,7 +212,7 @@ fn orphans(
         let next = times.partition_point(|(at, _)| *at + SECOND < span.end);
         times.get(next).filter(|(at, _)| at.since(span.end) <= ORPHAN_AGE_MAX).map(|(_, number)| *number)
     };
-    let mut missing: HashMap<(u128, u64), (usize, Vec<&Span>)> = HashMap::new();
+    let mut missing: NumberMap<(u128, u64), (usize, Vec<&Span>)> = NumberMap::default();
     for span in &observations.traces.spans {
         let inner = matches!(span.kind, SpanKind::Internal | SpanKind::Client | SpanKind::Producer);
         if inner

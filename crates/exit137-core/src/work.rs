@@ -6,11 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::hashing::NumberMap;
 use crate::identity::{Cast, ContainerIndex};
 use crate::observation::Observations;
 use crate::observation::journal::RECOVERED;
 use crate::observation::span::{Span, SpanKind, SpanStatus};
-use crate::symbol::Symbol;
+use crate::symbol::{Symbol, Symbols};
 use crate::time::{SECOND, UnixNanos};
 
 /// How a call is known.
@@ -121,7 +122,11 @@ struct Builder<'o> {
     work: Work,
     operation_ids: HashMap<String, u32>,
     /// Span name and route to operation, so that most spans need no text at all.
-    by_name: HashMap<(Symbol, Option<Symbol>), u32>,
+    by_name: NumberMap<(Symbol, Option<Symbol>), u32>,
+    /// Shapes of callers' requests, each once.
+    shapes: Symbols,
+    /// The text of a shape while it is made.
+    shape: String,
 }
 
 /// Whom a client span called: its address and port, as it wrote them.
@@ -136,7 +141,9 @@ impl<'o> Builder<'o> {
             keys,
             work: Work::default(),
             operation_ids: HashMap::new(),
-            by_name: HashMap::new(),
+            by_name: NumberMap::default(),
+            shapes: Symbols::default(),
+            shape: String::new(),
         }
     }
 
@@ -150,13 +157,13 @@ impl<'o> Builder<'o> {
         // What a container's entry spans are: SERVER and CONSUMER where it has any, else root INTERNAL.
         let mut has_entries: HashSet<ContainerIndex> = HashSet::new();
         // Callers' span id to the container and operation that answered.
-        let mut answered: HashMap<u64, (ContainerIndex, u32)> = HashMap::new();
-        let mut entries: HashMap<u64, ContainerIndex> = HashMap::new();
+        let mut answered: Answered = NumberMap::default();
+        let mut entries: NumberMap<u64, u32> = NumberMap::default();
         let mut recovered: HashSet<(u128, u64)> = HashSet::new();
         for span in spans.iter().filter(|span| entry(span)) {
             if let Some(container) = container_of(span) {
                 has_entries.insert(container);
-                entries.insert(span.span_id, container);
+                entries.insert(span.span_id, container as u32);
             }
         }
         for (index, span) in spans.iter().enumerate() {
@@ -164,14 +171,14 @@ impl<'o> Builder<'o> {
             let root = span.parent_span_id == 0 && span.kind == SpanKind::Internal;
             let is_call = if has_entries.contains(&container) {
                 // An entry span inside an entry span is the same call, told by two instrumentations.
-                entry(span) && entries.get(&span.parent_span_id) != Some(&container)
+                entry(span) && entries.get(&span.parent_span_id) != Some(&(container as u32))
             } else {
                 root
             };
             if is_call {
                 let operation = self.operation_of(span);
                 if span.parent_span_id != 0 {
-                    answered.insert(span.parent_span_id, (container, operation));
+                    answered.insert(span.parent_span_id, (container as u32, operation));
                 }
                 match self.is_recovered(span) {
                     // A journal may be given, and have been exported at the next start too.
@@ -181,6 +188,7 @@ impl<'o> Builder<'o> {
                 }
             }
         }
+        drop(entries);
         self.add_unanswered(&containers, &answered);
         for calls in self.work.calls.values_mut() {
             calls.sort_unstable_by_key(|call| (call.start, call.end, call.span));
@@ -213,53 +221,51 @@ impl<'o> Builder<'o> {
     }
 
     /// Callers' spans that nobody answered, given to the container that answers that address otherwise.
-    fn add_unanswered(
-        &mut self,
-        containers: &[Option<ContainerIndex>],
-        answered: &HashMap<u64, (ContainerIndex, u32)>,
-    ) {
+    fn add_unanswered(&mut self, containers: &[Option<ContainerIndex>], answered: &Answered) {
         let spans = &self.observations.traces.spans;
         let calls_out = |span: &&Span| matches!(span.kind, SpanKind::Client | SpanKind::Producer);
-        let mut votes: HashMap<Target, HashMap<ContainerIndex, u32>> = HashMap::new();
-        let mut routes: HashMap<ContainerIndex, Routes> = HashMap::new();
-        for span in spans.iter().filter(calls_out) {
-            if let Some(&(container, operation)) = answered.get(&span.span_id) {
-                *votes.entry(self.target_of(span)).or_default().entry(container).or_default() += 1;
-                let shape = self.shape_of(span);
-                *routes
-                    .entry(container)
-                    .or_default()
-                    .0
-                    .entry(shape)
-                    .or_default()
-                    .entry(operation)
-                    .or_default() += 1;
-                // A message is sent in a moment, however long it is worked on: only calls show what is running.
-                if span.kind == SpanKind::Client {
-                    self.work.with_callers.insert(container);
-                }
+        let mut votes: Votes = NumberMap::default();
+        let mut routes = Routes::default();
+        let mut linked: HashSet<ContainerIndex> = HashSet::new();
+        let mut unanswered: Vec<usize> = Vec::new();
+        for (index, span) in spans.iter().enumerate().filter(|(_, span)| calls_out(span)) {
+            let Some(&(container, operation)) = answered.get(&span.span_id) else {
+                unanswered.push(index);
+                continue;
+            };
+            let container = container as ContainerIndex;
+            *votes.entry(self.target_of(span)).or_default().entry(container).or_default() += 1;
+            let shape = self.shape_of(span);
+            routes.add(container, shape, operation);
+            linked.insert(container);
+            // A message is sent in a moment, however long it is worked on: only calls show what is running.
+            if span.kind == SpanKind::Client {
+                self.work.with_callers.insert(container);
             }
         }
         let instrumented: HashSet<ContainerIndex> = self.work.calls.keys().copied().collect();
-        for (index, span) in spans.iter().enumerate().filter(|(_, span)| calls_out(span)) {
-            if answered.contains_key(&span.span_id) {
-                continue;
-            }
+        let hosts = self.hosts();
+        for index in unanswered {
+            let span = &spans[index];
             let target = self.target_of(span);
             let caller = containers.get(span.resource.0 as usize).copied().flatten();
-            let Some(container) = self.container_behind(&target, &votes, span.start, caller) else {
+            let Some(container) = self.container_behind(&target, &votes, &hosts, span.start, caller) else {
                 continue;
             };
             // A service that does not take up its callers' trace context still answers them: its own spans tell of
             // what was answered, the callers' of what was not.
-            let linked = routes.contains_key(&container);
-            if !linked && instrumented.contains(&container) && self.was_answered(span) {
+            if !linked.contains(&container) && instrumented.contains(&container) && self.was_answered(span) {
                 self.work.with_callers.insert(container);
                 continue;
             }
             let shape = self.shape_of(span);
-            let known = routes.get(&container).and_then(|routes| routes.best(&shape));
-            let operation = known.unwrap_or_else(|| self.operation_by_route(container, &shape));
+            let known = routes.best(container, shape);
+            let operation = known.unwrap_or_else(|| {
+                // What fits is looked for once; the answer stays right, since only callers' spans are added.
+                let operation = self.operation_by_route(container, shape);
+                routes.add(container, shape, operation);
+                operation
+            });
             self.push(container, index, span, operation, CallSource::Caller);
         }
     }
@@ -273,11 +279,26 @@ impl<'o> Builder<'o> {
         }
     }
 
+    /// Containers by the names that an address may begin with: of their workload, and their own.
+    fn hosts(&self) -> HashMap<&'o str, Vec<ContainerIndex>> {
+        let cast = self.cast;
+        let mut hosts: HashMap<&str, Vec<ContainerIndex>> = HashMap::new();
+        for (container, entry) in cast.containers.iter().enumerate() {
+            let workload = cast.pods[entry.pod].workload.as_ref().map(|workload| workload.name.as_str());
+            let own = entry.name.as_deref().filter(|own| workload != Some(own));
+            for name in workload.into_iter().chain(own) {
+                hosts.entry(name).or_default().push(container);
+            }
+        }
+        hosts
+    }
+
     /// The container that answers at this address; of several replicas, the one alive at that time.
     fn container_behind(
         &self,
         target: &Target,
-        votes: &HashMap<Target, HashMap<ContainerIndex, u32>>,
+        votes: &Votes,
+        hosts: &HashMap<&str, Vec<ContainerIndex>>,
         at: UnixNanos,
         caller: Option<ContainerIndex>,
     ) -> Option<ContainerIndex> {
@@ -299,12 +320,7 @@ impl<'o> Builder<'o> {
         // A service that never answered: its address begins with the name of its workload or container.
         let address = self.observations.symbols.text(target.0?);
         let host = address.split(['.', ':']).next().unwrap_or_default();
-        let called_so = |c: &ContainerIndex| {
-            let entry = &self.cast.containers[*c];
-            let workload = self.cast.pods[entry.pod].workload.as_ref().map(|workload| workload.name.as_str());
-            Some(*c) != caller && (workload == Some(host) || entry.name.as_deref() == Some(host))
-        };
-        let mut candidates = (0..self.cast.containers.len()).filter(called_so);
+        let mut candidates = hosts.get(host)?.iter().copied().filter(|c| Some(*c) != caller);
         candidates.next().filter(|_| candidates.next().is_none())
     }
 
@@ -323,12 +339,19 @@ impl<'o> Builder<'o> {
         Some(self.observations.symbols.text(value))
     }
 
-    /// Method and path of a caller's span with what looks like an identifier replaced, or its own name.
-    fn shape_of(&self, span: &Span) -> String {
+    /// Method and path of a caller's span with what looks like an identifier replaced, or its own name: as a
+    /// symbol of `shapes`.
+    fn shape_of(&mut self, span: &Span) -> Symbol {
         let method = self.first_text(span, &self.keys.method);
         match (method, self.first_text(span, &self.keys.path)) {
-            (Some(method), Some(url)) => format!("{method} {}", path_shape(path_of(url))),
-            _ => self.observations.symbols.text(span.name).to_owned(),
+            (Some(method), Some(url)) => {
+                self.shape.clear();
+                self.shape.push_str(method);
+                self.shape.push(' ');
+                push_path_shape(path_of(url), &mut self.shape);
+                self.shapes.intern(&self.shape)
+            }
+            _ => self.shapes.intern(self.observations.symbols.text(span.name)),
         }
     }
 
@@ -380,28 +403,40 @@ impl<'o> Builder<'o> {
     }
 
     /// The operation of `container` whose route pattern fits best; otherwise what the caller called.
-    fn operation_by_route(&mut self, container: ContainerIndex, shape: &str) -> u32 {
+    fn operation_by_route(&mut self, container: ContainerIndex, shape: Symbol) -> u32 {
         let calls = self.work.calls.get(&container).map_or(&[][..], Vec::as_slice);
-        let known: HashSet<u32> = calls.iter().map(|call| call.operation).collect();
-        let fits = |operation: &u32| route_fits(&self.work.operations[*operation as usize], shape);
+        let own = calls.iter().filter(|call| call.source == CallSource::Own);
+        let known: HashSet<u32> = own.map(|call| call.operation).collect();
+        let shape = self.shapes.text(shape).to_owned();
+        let fits = |operation: &u32| route_fits(&self.work.operations[*operation as usize], &shape);
         let best = known
             .into_iter()
             .filter_map(|operation| fits(&operation).map(|literal| (literal, operation)))
             .max();
         match best {
             Some((_, operation)) => operation,
-            None => self.operation_named(shape),
+            None => self.operation_named(&shape),
         }
     }
 }
 
+/// Callers' span id to the container and operation that answered.
+type Answered = NumberMap<u64, (u32, u32)>;
+
+/// How often which container answered at a target.
+type Votes = NumberMap<Target, NumberMap<ContainerIndex, u32>>;
+
 /// How often a caller's shape led to which operation.
 #[derive(Default)]
-struct Routes(HashMap<String, HashMap<u32, u32>>);
+struct Routes(NumberMap<(ContainerIndex, Symbol), NumberMap<u32, u32>>);
 
 impl Routes {
-    fn best(&self, shape: &str) -> Option<u32> {
-        let operations = self.0.get(shape)?;
+    fn add(&mut self, container: ContainerIndex, shape: Symbol, operation: u32) {
+        *self.0.entry((container, shape)).or_default().entry(operation).or_default() += 1;
+    }
+
+    fn best(&self, container: ContainerIndex, shape: Symbol) -> Option<u32> {
+        let operations = self.0.get(&(container, shape))?;
         operations
             .iter()
             .max_by_key(|(operation, count)| (**count, std::cmp::Reverse(**operation)))
@@ -418,6 +453,12 @@ pub fn path_of(url: &str) -> &str {
 
 /// A path with what looks like an identifier (digits, UUIDs, long tokens) replaced by `{}`.
 pub fn path_shape(path: &str) -> String {
+    let mut shape = String::with_capacity(path.len());
+    push_path_shape(path, &mut shape);
+    shape
+}
+
+fn push_path_shape(path: &str, into: &mut String) {
     let is_identifier = |segment: &str| {
         let digits = segment.bytes().filter(u8::is_ascii_digit).count();
         // `v1` and `page2` are names; `67`, `SKU-0001234` and a UUID are not.
@@ -426,8 +467,12 @@ pub fn path_shape(path: &str) -> String {
                 || segment.len() >= 16
                 || (segment.len() >= 8 && digits * 3 >= segment.len()))
     };
-    let segments = path.split('/').map(|segment| if is_identifier(segment) { "{}" } else { segment });
-    segments.collect::<Vec<_>>().join("/")
+    for (index, segment) in path.split('/').enumerate() {
+        if index > 0 {
+            into.push('/');
+        }
+        into.push_str(if is_identifier(segment) { "{}" } else { segment });
+    }
 }
 
 /// Whether the pattern of `operation` (`GET /members/<int:id>`) fits `shape` (`GET /members/{}`), and how many of

@@ -15,14 +15,18 @@ use std::io;
 use std::path::PathBuf;
 
 use exit137_core::observation::Observations;
+use exit137_core::problem::Problems;
 
-use crate::otlp::sink::LOGS_MAX;
+use crate::otlp::sink::{KEPT_BYTES_MAX, LOGS_MAX, Room};
 
 /// How to read.
 #[derive(Debug, Clone, Default)]
 pub struct ReadOptions {
     /// Worker threads; 0 for as many as there are cores. The observations are the same for any number.
     pub threads: usize,
+    /// What may be kept of what is read, in bytes; at most, and by default, 4 GiB. Past it records are counted
+    /// as problems.
+    pub kept_bytes_max: Option<u64>,
 }
 
 /// Told how far reading has come. Called from all workers.
@@ -61,16 +65,43 @@ pub fn read(
     options: &ReadOptions,
     progress: &dyn Progress,
 ) -> Result<Observations, ReadError> {
-    let mut outcome = Observations::default();
-    let entries = walk::entries(paths, &mut outcome.problems)?;
+    let mut problems = Problems::default();
+    let entries = walk::entries(paths, &mut problems)?;
+    let mut outcome = read_entries(&entries, options, progress)?;
+    outcome.problems.absorb(problems);
+    Ok(outcome)
+}
+
+/// Reads files whose content is in memory already.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_memory(
+    files: Vec<(PathBuf, std::sync::Arc<[u8]>)>,
+    options: &ReadOptions,
+    progress: &dyn Progress,
+) -> Observations {
+    let entry = |(path, content): (PathBuf, std::sync::Arc<[u8]>)| walk::Entry {
+        name: path.display().to_string(),
+        bytes: content.len() as u64,
+        origin: walk::Origin::Memory(content),
+        named: true,
+    };
+    let entries: Vec<walk::Entry> = files.into_iter().map(entry).collect();
+    // Nothing needs to be opened, so nothing can fail to.
+    read_entries(&entries, options, progress).unwrap_or_default()
+}
+
+fn read_entries(
+    entries: &[walk::Entry],
+    options: &ReadOptions,
+    progress: &dyn Progress,
+) -> Result<Observations, ReadError> {
     progress.total(entries.iter().map(|entry| entry.bytes).sum());
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let problems = std::mem::take(&mut outcome.problems);
-    let mut outcome = work::read_all(&entries, threads, progress)?;
-    outcome.problems.absorb(problems);
+    let room = Room::of(options.kept_bytes_max.unwrap_or(KEPT_BYTES_MAX).min(KEPT_BYTES_MAX));
+    let mut outcome = work::read_all(entries, threads, &room, progress)?;
     put_in_order(&mut outcome);
     Ok(outcome)
 }

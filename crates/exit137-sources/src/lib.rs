@@ -3,6 +3,8 @@
 //! [`read`] takes files and folders in any mix. What a file is shows in its content, never in its name.
 
 mod cgroup;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod input;
 pub mod journal;
 pub mod kernel_log;

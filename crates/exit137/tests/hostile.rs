@@ -231,6 +231,40 @@ proptest! {
     }
 }
 
+/// A recorded kill whose pod, container and process chose their names to harm.
+#[test]
+fn whatever_the_input_calls_itself_every_form_stays_harmless() {
+    let name = "x\u{1b}[2J\u{9b}1m<script>alert(1)</script>\u{202e}`|\n# h\u{0}\u{7f}&lt;";
+    let escaped = serde_json::to_string(name).expect("a string is JSON");
+    let escaped = escaped.trim_matches('"');
+    let folder = support::scratch("hostile-names");
+    let case = support::case::Case::named("shop-catalog-leak").folder;
+    for file in ["k8s/pods.json", "k8s/events.json", "kernel/kmsg.log"] {
+        let text = std::fs::read_to_string(case.join(file)).expect("a recorded file");
+        let text = text
+            .replace("catalog-api-b6dgpjc8-kf2kt", escaped)
+            .replace("\"catalog-api\"", &format!("\"{escaped}\""));
+        let text = text
+            .replace("(python)", "(\u{1b}]0;<b>x\u{7})")
+            .replace("task=python", "task=\u{1b}]0;<b>x\u{7}");
+        std::fs::write(folder.join(file.replace('/', "-")), text).expect("written");
+    }
+    let options = exit137_sources::ReadOptions::default();
+    let observations =
+        exit137_sources::read(&[folder], &options, &exit137_sources::NoProgress).expect("readable");
+    let verdict = exit137_core::diagnose(&observations);
+    assert_eq!(verdict.incidents.iter().map(|incident| incident.kills.len()).sum::<usize>(), 2);
+    for format in [Format::Text, Format::Json, Format::Markdown, Format::Html] {
+        let output = format.render(&verdict, &paper());
+        assert!(!output.chars().any(steers), "{format:?}");
+        assert!(output.contains("alert(1)") || format == Format::Text, "{format:?}: the name is not shown");
+    }
+    let page = Format::Html.render(&verdict, &paper());
+    assert!(!page.contains("<script") && !page.contains("<b>x"));
+    let markdown = outside_code(&Format::Markdown.render(&verdict, &paper()));
+    assert!(!markdown.contains("<script") && !markdown.lines().any(|line| line.starts_with("# h")));
+}
+
 #[test]
 fn the_page_can_load_nothing() {
     let page = Format::Html.render(&sample::verdict(), &paper());

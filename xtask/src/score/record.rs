@@ -51,7 +51,8 @@ impl Record {
         });
         inputs.sort();
         // Records are many and small: the cores are kept busy by reading several of them.
-        read(&inputs, &ReadOptions { threads: 1 }, &NoProgress).map_err(|error| error.to_string())
+        read(&inputs, &ReadOptions { threads: 1, ..ReadOptions::default() }, &NoProgress)
+            .map_err(|error| error.to_string())
     }
 
     /// The program that was recorded: `checkout` of `checkout-leak-2`, `shop-catalog` of `d01-shop-catalog`.

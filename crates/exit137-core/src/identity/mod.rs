@@ -13,6 +13,7 @@ mod telemetry;
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::hashing::NumberMap;
 use crate::kernel::cgroup_path::container_of;
 use crate::observation::cgroup::CgroupSample;
 use crate::observation::kubernetes::{ContainerRole, ContainerSpec, Pod, Termination};
@@ -97,7 +98,7 @@ pub struct Cast<'a> {
     pods_by_name: HashMap<(Option<String>, String), PodIndex>,
     lives_by_id: HashMap<String, LifeIndex>,
     lives_by_pid: HashMap<u32, LifeIndex>,
-    containers_by_resource: HashMap<ResourceId, ContainerIndex>,
+    containers_by_resource: NumberMap<ResourceId, ContainerIndex>,
 }
 
 impl<'a> Cast<'a> {

@@ -19,6 +19,12 @@ use crate::time::SECOND;
 /// A cgroup has a few dozen tasks; the whole machine's table is only listed in a global OOM.
 const TASKS_MAX: usize = 4096;
 
+/// Tasks kept of a whole log: ten thousand tables of a usual size. A report past that keeps its victims alone.
+const TASKS_KEPT_MAX: usize = 1_000_000;
+
+/// A node that kills every second for a day; of a log with more, the rest counts as not printed.
+const REPORTS_MAX: usize = 86_400;
+
 /// Kernels print about 60 keys.
 const STATS_MAX: usize = 128;
 
@@ -38,6 +44,8 @@ pub struct ReportReader {
     log: KernelLog,
     open: Option<Open>,
     sequence: Option<u64>,
+    /// Tasks in all reports of the log.
+    tasks_kept: usize,
 }
 
 /// One line as the functions below see it.
@@ -83,7 +91,7 @@ impl ReportReader {
     /// For the lines of `host` in `file`.
     pub fn new(file: &str, host: Option<&str>) -> Self {
         let log = KernelLog { file: file.to_owned(), host: host.map(str::to_owned), ..KernelLog::default() };
-        Self { log, open: None, sequence: None }
+        Self { log, open: None, sequence: None, tasks_kept: 0 }
     }
 
     /// The host these lines are of.
@@ -187,10 +195,16 @@ impl ReportReader {
         let Some(open) = self.open.take() else {
             return;
         };
-        let report = open.finish();
+        let mut report = open.finish();
         if report.victims.is_empty() {
             self.log.without_kill += 1;
+        } else if self.log.reports.len() >= REPORTS_MAX {
+            self.log.suppressed = self.log.suppressed.saturating_add(1);
         } else {
+            if self.tasks_kept + report.tasks.len() > TASKS_KEPT_MAX {
+                report.tasks = Vec::new();
+            }
+            self.tasks_kept += report.tasks.len();
             self.log.reports.push(report);
         }
     }

@@ -339,6 +339,18 @@ const FOREIGN: [&str; 6] = [
     "[drm] ring test passed",
 ];
 
+#[test]
+fn a_flood_of_reports_is_bounded() {
+    let mut reader = KernelLogReader::new("kernel.log");
+    for second in 0..86_410u32 {
+        let at = second * 10;
+        reader.line(&format!("[{at}.5] {HEADER}"), 1);
+        reader.line(&filled(&format!("[{at}.6] {{kill 12}}")), 2);
+    }
+    let [log] = reader.finish().try_into().expect("one host");
+    assert_eq!((log.reports.len(), log.suppressed), (86_400, 10));
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_without_panic(text in "(?s).{0,400}") {

@@ -5,10 +5,11 @@
 //! recovered. What always runs says nothing by running; what seldom runs says much. "Unseen" competes: something
 //! that left no trace.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Suspect;
 use crate::features::Features;
+use crate::identity::ContainerIndex;
 use crate::incident::{Incident, KillScene};
 use crate::time::{SECOND, UnixNanos};
 use crate::work::Call;
@@ -33,10 +34,13 @@ pub(super) fn suspects_of_spike(incident: &Incident<'_>) -> Vec<Suspect> {
     for kill in &incident.kills {
         candidates.extend(kill.in_flight.iter().map(|call| call.operation));
     }
+    let calls = calls_by_operation(incident, &candidates);
+    let mut kill_times: Vec<UnixNanos> = incident.kills.iter().map(KillScene::at).collect();
+    kill_times.sort_unstable();
     let mut scores: Vec<(f64, u32, usize)> = candidates
         .into_iter()
         .map(|operation| {
-            let (score, present) = score_of(incident, operation);
+            let (score, present) = score_of(incident, &calls, &kill_times, operation);
             (score * TEMPER, operation, present)
         })
         .collect();
@@ -66,23 +70,36 @@ pub(super) fn suspects_of_spike(incident: &Incident<'_>) -> Vec<Suspect> {
         .collect()
 }
 
+/// The calls of each container and operation, by start: looked for once, and asked for at every kill.
+type Calls<'a> = HashMap<(ContainerIndex, u32), Vec<&'a Call>>;
+
+fn calls_by_operation<'a>(incident: &Incident<'a>, operations: &HashSet<u32>) -> Calls<'a> {
+    let mut calls = Calls::new();
+    for container in incident.containers() {
+        let own = incident.scene.work.calls_of(container).iter();
+        for call in own.filter(|call| operations.contains(&call.operation)) {
+            calls.entry((container, call.operation)).or_default().push(call);
+        }
+    }
+    calls
+}
+
 /// Score over all kills, and at how many it was running.
-fn score_of(incident: &Incident<'_>, operation: u32) -> (f64, usize) {
+fn score_of(
+    incident: &Incident<'_>,
+    calls: &Calls<'_>,
+    kill_times: &[UnixNanos],
+    operation: u32,
+) -> (f64, usize) {
     let mut total = 0.0;
     let mut present = 0;
     for kill in &incident.kills {
         let Some(container) = kill.container else { continue };
-        let calls: Vec<&Call> = incident
-            .scene
-            .work
-            .calls_of(container)
-            .iter()
-            .filter(|call| call.operation == operation)
-            .collect();
+        let calls = calls.get(&(container, operation)).map_or(&[][..], Vec::as_slice);
         let running: Vec<&Call> = kill.in_flight.iter().filter(|call| call.operation == operation).collect();
         // The oldest running call against how often a call that old runs.
         let age = running.iter().map(|call| kill.at().since(call.start)).max();
-        let share = share_of_time(incident, kill, &calls, age.unwrap_or(0));
+        let share = share_of_time(incident, kill, calls, kill_times, age.unwrap_or(0));
         match age {
             Some(age) => {
                 present += 1;
@@ -101,13 +118,20 @@ fn score_of(incident: &Incident<'_>, operation: u32) -> (f64, usize) {
 }
 
 /// Share of the time outside the moments of kills in which a call of at least this age was running.
-fn share_of_time(incident: &Incident<'_>, kill: &KillScene<'_>, calls: &[&Call], age: i64) -> f64 {
+fn share_of_time(
+    incident: &Incident<'_>,
+    kill: &KillScene<'_>,
+    calls: &[&Call],
+    kill_times: &[UnixNanos],
+    age: i64,
+) -> f64 {
     let container = kill.container.unwrap_or_default();
     let all = incident.scene.work.calls_of(container);
     let (Some(first), Some(last)) = (all.first(), all.last()) else { return 1.0 };
     let width = last.end.since(first.start).max(SECOND);
     let running_at_a_kill = |call: &Call| {
-        incident.kills.iter().any(|kill| call.start <= kill.at() && call.end + SECOND >= kill.at())
+        let next = kill_times.partition_point(|at| *at < call.start);
+        kill_times.get(next).is_some_and(|at| call.end + SECOND >= *at)
     };
     let mut spans: Vec<(UnixNanos, UnixNanos)> = calls
         .iter()

@@ -47,12 +47,15 @@ impl Tally {
             })
         };
         let calls = scene.work.calls_of(container);
+        // Millions of calls have few names.
+        let mut numbers: Vec<Option<u32>> = vec![None; scene.work.operations.len()];
         let by_spans: Vec<Finish> = calls
             .iter()
             .filter(|call| !call.failed)
             .map(|call| Finish {
                 at: call.end,
-                operation: number(&scene.work.operations[call.operation as usize]),
+                operation: *numbers[call.operation as usize]
+                    .get_or_insert_with(|| number(&scene.work.operations[call.operation as usize])),
                 weight: f64::from(call.weight),
                 span: Some(call.span),
             })

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::attributes::values_of;
 use super::tally::Finish;
+use crate::hashing::NumberMap;
 use crate::incident::Scene;
 
 /// A value of fewer calls cannot be judged.
@@ -34,7 +35,7 @@ pub(super) struct Value {
 pub(super) struct Values {
     /// In the order of operations.
     pub list: Vec<Value>,
-    of_span: HashMap<u32, Vec<u32>>,
+    of_span: NumberMap<u32, Vec<u32>>,
 }
 
 impl Values {
@@ -65,7 +66,7 @@ impl Values {
     }
 
     fn add(&mut self, scene: &Scene<'_>, operation: u32, spans: &[u32]) {
-        let mut having: BTreeMap<(String, String), Vec<u32>> = BTreeMap::new();
+        let mut having: BTreeMap<(&str, &str), Vec<u32>> = BTreeMap::new();
         for span in spans {
             for pair in values_of(scene, *span) {
                 having.entry(pair).or_default().push(*span);
@@ -76,7 +77,7 @@ impl Values {
             *distinct.entry(key).or_default() += 1;
         }
         let kind = |key: &str| distinct.get(key).is_some_and(|n| *n <= DISTINCT_MIN.max(spans.len() / 5));
-        let mut ranked: Vec<(&(String, String), &Vec<u32>)> = having
+        let mut ranked: Vec<(&(&str, &str), &Vec<u32>)> = having
             .iter()
             .filter(|((key, _), having)| {
                 kind(key)
@@ -86,15 +87,15 @@ impl Values {
             .collect();
         // A span attribute before a query parameter that says the same: it is the service's own word.
         ranked.sort_by_key(|((key, value), having)| {
-            (std::cmp::Reverse(having.len()), !key.contains('.'), key.clone(), value.clone())
+            (std::cmp::Reverse(having.len()), !key.contains('.'), *key, *value)
         });
         let mut told: HashSet<(&str, usize)> = HashSet::new();
         for ((key, value), having) in ranked {
-            if told.len() >= PER_OPERATION_MAX || !told.insert((value, having.len())) {
+            if told.len() >= PER_OPERATION_MAX || !told.insert((*value, having.len())) {
                 continue;
             }
             let index = self.list.len() as u32;
-            self.list.push(Value { operation, key: key.clone(), value: value.clone() });
+            self.list.push(Value { operation, key: (*key).to_owned(), value: (*value).to_owned() });
             for span in having {
                 self.of_span.entry(*span).or_default().push(index);
             }

@@ -1,16 +1,20 @@
 //! Takes a block of JSON apart into documents and gives each to the source that understands it.
 
 use exit137_core::observation::SourceKind;
+use exit137_core::observation::cgroup::CgroupSample;
 use memchr::memchr;
 
 use super::blocks::is_line_cut;
 use crate::location::Location;
 use crate::otlp::json::cursor::{Cursor, Fault};
-use crate::otlp::sink::Sink;
+use crate::otlp::sink::{FULL, Sink};
 use crate::{cgroup, kubernetes, otlp};
 
 /// More top-level keys than this do not help to tell what a document is.
 const KEYS_MAX: usize = 64;
+
+/// What a pod takes with its containers and their ends; the other objects take less.
+const OBJECT_BYTES: usize = 4 << 10;
 
 /// Said once a file.
 pub(super) const NOT_RECOGNISED: &str =
@@ -142,7 +146,13 @@ fn document_at(
     match kind {
         Some(Kind::Kubernetes) => {
             let mut usable = None;
+            let before = objects(sink);
+            if sink.room.is_full() {
+                sink.observations.problems.add(at.file, Some(at.line), format!("expected {FULL}"));
+                return Ok(length);
+            }
             sink.foreign(|observations| usable = kubernetes::decode_json(document, at, observations).ok());
+            let _ = sink.room.take((objects(sink) - before) * OBJECT_BYTES);
             match usable {
                 Some(records) => sink.count(SourceKind::Kubernetes, records),
                 None => {
@@ -151,6 +161,10 @@ fn document_at(
             }
         }
         Some(Kind::Cgroup) => match cgroup::decode(document) {
+            // What it takes is about what it took to write it.
+            Ok(_) if sink.room.take(size_of::<CgroupSample>() + length).is_err() => {
+                sink.observations.problems.add(at.file, Some(at.line), format!("expected {FULL}"));
+            }
             Ok(sample) => {
                 sink.observations.cgroup_samples.push(sample);
                 sink.count(SourceKind::Cgroup, 1);
@@ -164,6 +178,12 @@ fn document_at(
         None => return otlp::json::decode(document, at, sink),
     }
     Ok(length)
+}
+
+/// How many Kubernetes objects are kept: a watch tells of the same ones again and again.
+fn objects(sink: &Sink) -> usize {
+    let found = &sink.observations.kubernetes;
+    found.pods.len() + found.events.len() + found.nodes.len() + found.workloads.len()
 }
 
 /// The kind of the object at the cursor, which then stands behind it; `None` for OTLP.

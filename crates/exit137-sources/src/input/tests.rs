@@ -1,5 +1,7 @@
 //! Files of every kind in every wrapping, in any order, broken in any place.
 
+mod hostile;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,8 @@ impl Folder {
     }
 
     fn read(&self, threads: usize) -> Observations {
-        read(std::slice::from_ref(&self.0), &ReadOptions { threads }, &NoProgress).expect("a readable folder")
+        read(std::slice::from_ref(&self.0), &ReadOptions { threads, ..ReadOptions::default() }, &NoProgress)
+            .expect("a readable folder")
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) enum Origin {
     StandardInput,
     /// A file, pipe or device.
     Path(PathBuf),
+    /// Bytes that are here already.
+    #[cfg(feature = "fuzzing")]
+    Memory(std::sync::Arc<[u8]>),
 }
 
 /// One input.

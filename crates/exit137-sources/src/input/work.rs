@@ -8,10 +8,12 @@ use exit137_core::observation::{Observations, SourceKind};
 
 use super::blocks::{Blocks, Buffer, DOCUMENT_BYTES_MAX, Next};
 use super::documents::{self, NOT_RECOGNISED};
+use super::stream::{self, Stream};
 use super::walk::{Entry, Origin};
-use super::{Progress, ReadError, stream};
+use super::{Progress, ReadError};
 use crate::location::Location;
-use crate::otlp::sink::Sink;
+use crate::otlp::proto::Messages;
+use crate::otlp::sink::{Room, Sink};
 use crate::{journal, kernel_log, kubernetes, otlp};
 
 /// YAML is read as a whole; a list of all pods of a large cluster fits.
@@ -19,10 +21,11 @@ const YAML_BYTES_MAX: usize = 64 << 20;
 
 const STREAM_BUFFER_BYTES: usize = 256 << 10;
 
-/// Reads all `entries` with this many threads.
+/// Reads all `entries` with this many threads, and keeps what there is room for.
 pub(super) fn read_all(
     entries: &[Entry],
     threads: usize,
+    room: &Room,
     progress: &dyn Progress,
 ) -> Result<Observations, ReadError> {
     let mut order: Vec<usize> = (0..entries.len()).collect();
@@ -34,8 +37,8 @@ pub(super) fn read_all(
         changed: Condvar::new(),
     };
     let mut sinks: Vec<Sink> = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| work(&queue))).collect();
-        let mut sinks = vec![work(&queue)];
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| work(&queue, room.clone()))).collect();
+        let mut sinks = vec![work(&queue, room.clone())];
         // A worker that panicked has lost its records; the panic must not be lost too.
         sinks.extend(helpers.into_iter().map(|helper| match helper.join() {
             Ok(sink) => sink,
@@ -103,7 +106,20 @@ struct State<'a> {
 /// A file that several workers read.
 struct Shared<'a> {
     number: usize,
-    blocks: Mutex<Blocks<'a>>,
+    pieces: Pieces<'a>,
+}
+
+/// What such a file is cut into.
+enum Pieces<'a> {
+    Documents(Mutex<Blocks<'a>>),
+    Messages(Mutex<Messages<BufReader<Stream<'a>>>>),
+}
+
+/// What a worker has in hand, kept between pieces.
+#[derive(Default)]
+struct Hands {
+    documents: Buffer,
+    messages: Vec<u8>,
 }
 
 enum Task<'a> {
@@ -152,19 +168,19 @@ impl<'a> Queue<'a> {
     }
 }
 
-fn work(queue: &Queue<'_>) -> Sink {
-    let mut sink = Sink::default();
-    let mut buffer = Buffer::default();
+fn work(queue: &Queue<'_>, room: Room) -> Sink {
+    let mut sink = Sink::with_room(room);
+    let mut hands = Hands::default();
     while let Some(task) = queue.take() {
         match task {
-            Task::Open(number) => open(queue, number, &mut sink, &mut buffer),
-            Task::Help(shared) => read_blocks(queue, &shared, &mut sink, &mut buffer),
+            Task::Open(number) => open(queue, number, &mut sink, &mut hands),
+            Task::Help(shared) => read_pieces(queue, &shared, &mut sink, &mut hands),
         }
     }
     sink
 }
 
-fn open(queue: &Queue<'_>, number: usize, sink: &mut Sink, buffer: &mut Buffer) {
+fn open(queue: &Queue<'_>, number: usize, sink: &mut Sink, hands: &mut Hands) {
     let entry = &queue.entries[number];
     sink.file_number = number as u32;
     let blocks = match stream::open(entry, queue.progress) {
@@ -178,15 +194,31 @@ fn open(queue: &Queue<'_>, number: usize, sink: &mut Sink, buffer: &mut Buffer) 
             return queue.opened(None);
         }
     };
+    match pieces(blocks) {
+        Ok(pieces) => {
+            let shared = Arc::new(Shared { number, pieces });
+            queue.opened(Some(Arc::clone(&shared)));
+            read_pieces(queue, &shared, sink, hands);
+        }
+        Err(blocks) => {
+            queue.opened(None);
+            if let Err(error) = read_whole(queue, number, blocks, sink) {
+                sink.observations.problems.add(&entry.name, None, format!("cannot read on: {error}"));
+            }
+        }
+    }
+}
+
+/// Cuts a file of many documents or messages; `Err` is a file that one worker reads as a whole.
+fn pieces(blocks: Blocks<'_>) -> Result<Pieces<'_>, Blocks<'_>> {
+    if otlp::proto::is_framed(blocks.head()) {
+        let reader = BufReader::with_capacity(STREAM_BUFFER_BYTES, blocks.into_stream());
+        return Ok(Pieces::Messages(Mutex::new(Messages::of(reader))));
+    }
     if !otlp::proto::looks_like(blocks.head()) && is_json(blocks.head()) {
-        let shared = Arc::new(Shared { number, blocks: Mutex::new(blocks) });
-        queue.opened(Some(Arc::clone(&shared)));
-        return read_blocks(queue, &shared, sink, buffer);
+        return Ok(Pieces::Documents(Mutex::new(blocks)));
     }
-    queue.opened(None);
-    if let Err(error) = read_whole(queue, number, blocks, sink) {
-        sink.observations.problems.add(&entry.name, None, format!("cannot read on: {error}"));
-    }
+    Err(blocks)
 }
 
 fn is_json(head: &[u8]) -> bool {
@@ -201,16 +233,45 @@ fn is_json(head: &[u8]) -> bool {
     }
 }
 
-fn read_blocks(queue: &Queue<'_>, shared: &Shared<'_>, sink: &mut Sink, buffer: &mut Buffer) {
+fn read_pieces(queue: &Queue<'_>, shared: &Shared<'_>, sink: &mut Sink, hands: &mut Hands) {
     let file = queue.entries[shared.number].name.as_str();
     sink.file_number = shared.number as u32;
+    let failure = match &shared.pieces {
+        Pieces::Documents(blocks) => {
+            read_documents(queue, shared.number, blocks, sink, &mut hands.documents);
+            queue.finished(shared.number);
+            lock(blocks).failure()
+        }
+        Pieces::Messages(messages) => {
+            loop {
+                let next = lock(messages).next(&mut hands.messages);
+                let Some(first) = next else { break };
+                otlp::proto::decode_block(&hands.messages, first, file, sink);
+            }
+            queue.finished(shared.number);
+            lock(messages).failure()
+        }
+    };
+    if let Some(error) = failure {
+        sink.observations.problems.add(file, None, format!("cannot read on: {error}"));
+    }
+}
+
+fn read_documents(
+    queue: &Queue<'_>,
+    number: usize,
+    blocks: &Mutex<Blocks<'_>>,
+    sink: &mut Sink,
+    buffer: &mut Buffer,
+) {
+    let file = queue.entries[number].name.as_str();
     loop {
-        let next = lock(&shared.blocks).next(buffer);
+        let next = lock(blocks).next(buffer);
         match next {
             Next::Block(line) => {
                 let unknown = documents::decode(buffer.bytes(), Location { file, line }, sink);
                 if unknown.is_some() {
-                    queue.unrecognised(shared.number, unknown);
+                    queue.unrecognised(number, unknown);
                 }
             }
             Next::TooLarge(line) => {
@@ -219,10 +280,6 @@ fn read_blocks(queue: &Queue<'_>, shared: &Shared<'_>, sink: &mut Sink, buffer: 
             }
             Next::End => break,
         }
-    }
-    queue.finished(shared.number);
-    if let Some(error) = lock(&shared.blocks).failure() {
-        sink.observations.problems.add(file, None, format!("cannot read on: {error}"));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod log;
 mod metric;
+mod room;
 mod span;
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,6 +15,7 @@ use super::number;
 
 pub(crate) use log::{LOGS_MAX, LogDraft, has_event_reason, may_be_relevant};
 pub(crate) use metric::{BUCKETS_MAX, DELTA, DistributionDraft, Exponential, MetricDraft, PointDraft};
+pub(crate) use room::{FULL, KEPT_BYTES_MAX, Room};
 pub(crate) use span::{SpanDraft, weight};
 
 /// Longer values are bodies, not identity.
@@ -53,6 +55,8 @@ pub(crate) struct Sink {
     pub(crate) found: BTreeSet<(u32, SourceKind)>,
     /// The number of the file being read.
     pub(crate) file_number: u32,
+    /// Room for what is kept.
+    pub(crate) room: Room,
     /// By the key's symbol number.
     keys: Vec<Option<Key>>,
     resources: HashMap<Box<[u8]>, ResourceId>,
@@ -63,7 +67,15 @@ pub(crate) struct Sink {
     usual: Vec<(Key, Symbol)>,
 }
 
+/// What a resource or a series takes beside its attributes: it is there twice, once to be found.
+const IDENTITY_BYTES: usize = 256;
+
 impl Sink {
+    /// Collects into a part of this room.
+    pub(crate) fn with_room(room: Room) -> Self {
+        Self { room, ..Self::default() }
+    }
+
     /// Counts one usable record.
     pub(crate) fn count(&mut self, kind: SourceKind, records: u64) {
         if records > 0 {
@@ -127,6 +139,11 @@ impl Sink {
     /// A resource with these attributes; the next time it comes as `encoded` it is known.
     pub(crate) fn resource(&mut self, encoded: &[u8], mut attributes: Vec<(Symbol, Symbol)>) -> ResourceId {
         attributes.truncate(RESOURCE_ATTRIBUTES_MAX);
+        let size = IDENTITY_BYTES + 2 * size_of_val(attributes.as_slice());
+        if self.room.take(size).is_err() {
+            // Its records find no room either.
+            attributes.clear();
+        }
         let id = self.observations.intern_resource(attributes);
         if self.resources_bytes + encoded.len() > RESOURCE_CACHE_BYTES_MAX {
             self.resources.clear();

@@ -10,6 +10,7 @@ use exit137_core::verdict::Verdict;
 use exit137_sources::{ReadError, ReadOptions};
 use jiff::tz::TimeZone;
 
+use super::machine;
 use super::progress::Bar;
 use super::selection::Selection;
 use super::terminal::{self, Color};
@@ -133,7 +134,11 @@ impl Diagnose {
             return Err(DiagnoseError::HtmlToTerminal);
         }
         let bar = Bar::new(self.quiet);
-        let options = ReadOptions { threads: self.threads.map_or(0, usize::from) };
+        let options = ReadOptions {
+            threads: self.threads.map_or(0, usize::from),
+            // The rest is for the diagnosis. A tool about OOM kills must not be one.
+            kept_bytes_max: machine::memory_available().map(|bytes| bytes / 2),
+        };
         let observations = exit137_sources::read(&self.paths, &options, &bar);
         bar.finish();
         let mut verdict = exit137_core::diagnose(&observations?);

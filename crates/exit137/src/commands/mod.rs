@@ -4,6 +4,7 @@ mod completions;
 mod diagnose;
 mod journal;
 mod leaks;
+mod machine;
 mod man;
 mod progress;
 mod selection;

@@ -73,7 +73,7 @@ impl Case {
 
     /// Reads the folder as `exit137 diagnose cases/<name>` does.
     pub(crate) fn observations(&self, threads: usize) -> Observations {
-        let options = ReadOptions { threads };
+        let options = ReadOptions { threads, ..ReadOptions::default() };
         read(std::slice::from_ref(&self.folder), &options, &NoProgress).expect("the case can be read")
     }
 

@@ -4,6 +4,7 @@
 //! A message does not say which signal it carries: the three are alike down to their records. Those differ in
 //! the types of their fields, and the first record tells.
 
+mod framing;
 mod record;
 mod wire;
 
@@ -12,16 +13,17 @@ use std::io::{self, BufRead, Read};
 use exit137_core::observation::ResourceId;
 use exit137_core::symbol::Symbol;
 
+use self::framing::LENGTH_BYTES;
 use self::wire::{Field, Fields, Malformed};
 use super::sink::{JsonText, Sink, Value};
+
+pub(crate) use framing::{Messages, decode_block};
 
 /// A longer message is a wrong length.
 const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
 /// Values inside values.
 const DEPTH_MAX: usize = 64;
-
-const LENGTH_BYTES: usize = 4;
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,8 @@ pub(crate) fn looks_like(head: &[u8]) -> bool {
     is_framed(head) || is_message(head)
 }
 
-fn is_framed(head: &[u8]) -> bool {
+/// Whether lengths stand before the messages.
+pub(crate) fn is_framed(head: &[u8]) -> bool {
     let Some((length, message)) = head.split_first_chunk::<LENGTH_BYTES>() else {
         return false;
     };
@@ -89,25 +92,11 @@ pub(crate) fn decode(reader: &mut dyn BufRead, file: &str, sink: &mut Sink) -> i
         Message { file, number: 1, sink }.decode(&message);
         return Ok(());
     }
-    for number in 1.. {
-        let mut length = Vec::new();
-        if Read::take(&mut *reader, LENGTH_BYTES as u64).read_to_end(&mut length)? == 0 {
-            break;
-        }
-        let bytes = <[u8; LENGTH_BYTES]>::try_from(length.as_slice()).map(u32::from_be_bytes).ok();
-        let bytes = bytes.map(|bytes| bytes as usize).filter(|bytes| *bytes <= MESSAGE_BYTES_MAX);
-        message.clear();
-        // Reading grows the buffer as bytes come: a length that lies costs nothing.
-        let wanted = bytes.unwrap_or_default();
-        let read = Read::take(&mut *reader, wanted as u64).read_to_end(&mut message)?;
-        if bytes.is_none() || read < wanted {
-            let problem = format!("message {number}: expected its length and as many bytes");
-            sink.observations.problems.add(file, None, problem);
-            break;
-        }
-        Message { file, number, sink }.decode(&message);
+    let mut messages = Messages::of(reader);
+    while let Some(number) = messages.next(&mut message) {
+        decode_block(&message, number, file, sink);
     }
-    Ok(())
+    messages.failure().map_or(Ok(()), Err)
 }
 
 /// One message being decoded.

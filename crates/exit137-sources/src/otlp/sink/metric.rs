@@ -7,7 +7,7 @@ use exit137_core::observation::{ResourceId, SourceKind};
 use exit137_core::symbol::Symbol;
 
 use super::span::nanos;
-use super::{ATTRIBUTES_MAX, Sink, Value};
+use super::{ATTRIBUTES_MAX, IDENTITY_BYTES, Sink, Value};
 
 /// `AggregationTemporality` of OTLP.
 pub(crate) const DELTA: u64 = 1;
@@ -195,9 +195,14 @@ impl Sink {
             return Ok(());
         };
         if value.is_finite() {
+            self.room.take(size_of::<Point>())?;
+            let known = self.observations.metrics.series.len();
             let series = self.observations.metrics.series(resource, meaning, draft.attributes.clone());
             let value = value * metric.scale;
             series.points.push(Point { at: nanos(draft.time), start: nanos(draft.start), value });
+            if self.observations.metrics.series.len() > known {
+                self.room.take(IDENTITY_BYTES + 2 * size_of_val(draft.attributes.as_slice()))?;
+            }
             self.count(SourceKind::Metrics, 1);
         }
         Ok(())
@@ -231,7 +236,14 @@ impl Sink {
             buckets,
         };
         let attributes = draft.point.attributes.clone();
+        let buckets = size_of_val(point.buckets.as_slice());
+        let identity = IDENTITY_BYTES + 2 * size_of_val(attributes.as_slice());
+        self.room.take(size_of::<DistributionPoint>() + buckets)?;
+        let known = self.observations.metrics.distributions.len();
         self.observations.metrics.distribution(resource, metric.metric, attributes).points.push(point);
+        if self.observations.metrics.distributions.len() > known {
+            self.room.take(identity)?;
+        }
         self.count(SourceKind::Metrics, 1);
         Ok(())
     }

@@ -133,6 +133,7 @@ impl Sink {
                 !drop
             });
         }
+        self.room.take(size_of::<Span>() + size_of_val(draft.attributes.as_slice()))?;
         let start = if draft.start == 0 { draft.end } else { draft.start };
         let name = match draft.name {
             Some(name) => name,

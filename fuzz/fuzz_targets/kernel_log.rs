@@ -1,0 +1,9 @@
+//! Kernel logs of all styles, and the files that say when a machine booted.
+#![no_main]
+
+use exit137_sources::fuzzing::{Decoder, decode};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    decode(Decoder::KernelLog, bytes);
+});
