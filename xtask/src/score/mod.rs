@@ -9,6 +9,7 @@ mod table;
 mod totals;
 mod truth;
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -96,7 +97,8 @@ pub fn run(words: &[String]) -> Result<(), String> {
     };
     let whole = score_all(&records, None);
     let degraded: Vec<Scored> = kinds.iter().map(|kind| score_all(&records, Some(*kind))).collect();
-    print!("{}", score.report(&records, &whole, &degraded));
+    // A reader that has seen enough (`| head`) is no error.
+    let _ = std::io::stdout().write_all(score.report(&records, &whole, &degraded).as_bytes());
     if let Some(path) = &score.json {
         let all: Vec<&Scored> = std::iter::once(&whole).chain(&degraded).collect();
         let text = serde_json::to_string_pretty(&all).map_err(|error| error.to_string())?;
