@@ -59,7 +59,7 @@ impl Examine for OperationSpike {
                     load.rarest,
                     RAREST,
                     format!(
-                        "a request was running that is seen running that long in only {} of the time",
+                        "a request was running that otherwise runs that long in {} of the time",
                         percent(1.0 - load.rarest)
                     ),
                 ));
