@@ -122,10 +122,7 @@ mod tests {
         for cut in 1..whole.len() {
             let (plain, error) = undone(&whole[..cut]);
             assert!(plain.is_empty() || plain == b"{}\n", "{cut}: {plain:?}");
-            assert!(
-                error.is_none_or(|error| error.starts_with("expected messages of at most 256 MiB")),
-                "{cut}"
-            );
+            assert!(error.is_none_or(|error| error.starts_with("expected messages of at most ")), "{cut}");
         }
         let mut lying = whole;
         lying[0] = 0xff;

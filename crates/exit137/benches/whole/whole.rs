@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench -p exit137 --bench whole                 # 1 GiB of OTLP/JSON: plain, gzip, zstd
 //! cargo bench -p exit137 --bench whole -- spans        # 10 million spans and 24 h of metrics, as protobuf
-//! BENCH_MIB=256 BENCH_SPANS=1000000 BENCH_RUNS=3 BENCH_DIR=/var/tmp BENCH_KEEP=1 …
+//! BENCH_MIB=256 BENCH_SPANS=1000000 BENCH_RUNS=3 BENCH_DIR=FOLDER BENCH_KEEP=1 …
 //! ```
 //!
 //! Ends with an error when a bar is missed: 3 s and 512 MiB for the gibibyte, 10 s for the ten million spans. On a
