@@ -127,7 +127,7 @@ fn files_are_small_and_say_what_they_are_for() {
     let mut complaints = Vec::new();
     for (path, text) in files(&[".rs"]) {
         let lines = text.lines().count();
-        // Services of the lab, examples and benchmarks are single files on purpose: each is a stranger's program.
+        // Services of the lab and examples are single files on purpose: each is a stranger's program.
         let service =
             path.starts_with("lab/") || ["/examples/", "/benches/"].iter().any(|part| path.contains(part));
         let main = path.ends_with("/main.rs") && !service;
