@@ -91,6 +91,13 @@ impl Symbols {
         self.range(symbol.0 as usize).and_then(|(start, end)| self.text.get(start..end)).unwrap_or("")
     }
 
+    /// The bytes of the text of `symbol`; for comparisons, which need no whole characters.
+    pub fn bytes(&self, symbol: Symbol) -> &[u8] {
+        self.range(symbol.0 as usize)
+            .and_then(|(start, end)| self.text.as_bytes().get(start..end))
+            .unwrap_or_default()
+    }
+
     /// How many different strings there are.
     pub fn len(&self) -> usize {
         self.ends.len()

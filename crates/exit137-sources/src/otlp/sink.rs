@@ -63,8 +63,8 @@ pub(crate) struct Sink {
     resources_bytes: usize,
     pub(crate) span: SpanDraft,
     shared_attributes: span::SharedAttributes,
-    /// Key and value that a span had last at each place.
-    usual: Vec<(Key, Symbol)>,
+    /// Key and value that a span of such a name had last at each place.
+    usual: span::Usual,
 }
 
 /// What a resource or a series takes beside its attributes: it is there twice, once to be found.

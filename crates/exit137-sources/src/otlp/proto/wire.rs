@@ -28,7 +28,22 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field and its number; groups are stepped over.
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, Malformed> {
+        // Most fields are short texts and messages: a byte of tag, a byte of length.
+        match self.rest {
+            [] => return Ok(None),
+            [tag, length, rest @ ..] if *tag < 0x80 && tag & 7 == 2 && *length < 0x80 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(*length)).ok_or(Malformed)?;
+                self.rest = rest;
+                return Ok(Some((u64::from(tag >> 3), Field::Bytes(bytes))));
+            }
+            _ => {}
+        }
+        self.next_of_any_kind()
+    }
+
+    fn next_of_any_kind(&mut self) -> Result<Option<(u64, Field<'a>)>, Malformed> {
         while !self.rest.is_empty() {
             let tag = self.varint()?;
             match self.value(tag & 7)? {
@@ -82,6 +97,20 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
+        match self.rest {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            [low, high, rest @ ..] if *high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(*high) << 7)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for (place, &byte) in self.rest.iter().take(10).enumerate() {
             value |= u64::from(byte & 0x7f) << (7 * place);

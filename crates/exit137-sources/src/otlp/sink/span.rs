@@ -61,16 +61,18 @@ impl Sink {
     fn usual_key(&mut self, key: &[u8]) -> Key {
         let place = self.span.place;
         self.span.place += 1;
-        if let Some((known, _)) = self.usual.get(place)
-            && self.observations.symbols.text(known.symbol).as_bytes() == key
+        let usual = self.usual.of(self.span.name);
+        if let Some((known, _)) = usual.get(place)
+            && self.observations.symbols.bytes(known.symbol) == key
         {
             return *known;
         }
         let key = self.key(key);
-        if place < self.usual.len() {
-            self.usual[place].0 = key;
+        let usual = self.usual.of(self.span.name);
+        if place < usual.len() {
+            usual[place].0 = key;
         } else if place < ATTRIBUTES_MAX {
-            self.usual.push((key, key.symbol));
+            usual.push((key, key.symbol));
         }
         key
     }
@@ -82,16 +84,15 @@ impl Sink {
             return;
         }
         // Many values are the same from span to span too.
-        let usual = self.span.place.checked_sub(1).and_then(|place| self.usual.get(place));
+        let at = self.span.place.wrapping_sub(1);
+        let usual = self.usual.of(self.span.name).get(at);
         let value = match (value, usual) {
-            (Value::Text(text), Some((_, usual)))
-                if self.observations.symbols.text(*usual).as_bytes() == cut(text) =>
-            {
+            (Value::Text(text), Some((_, usual))) if self.observations.symbols.bytes(*usual) == cut(text) => {
                 *usual
             }
             _ => self.value(value),
         };
-        if let Some((_, usual)) = self.span.place.checked_sub(1).and_then(|place| self.usual.get_mut(place)) {
+        if let Some((_, usual)) = self.usual.of(self.span.name).get_mut(at) {
             *usual = value;
         }
         self.span.boundary_only |= u64::from(key.class == KeyClass::BoundaryOnly) << place;
@@ -181,6 +182,25 @@ pub(crate) fn weight(tracestate: &[u8]) -> Option<f32> {
         ("p", power) => power.parse().ok().filter(|power| *power < 63).map(|power: i32| 2f32.powi(power)),
         _ => None,
     })
+}
+
+/// What spans brought last, by their name: those of one batch take turns.
+#[derive(Debug, Default)]
+pub(crate) struct Usual {
+    sets: Vec<Vec<(Key, Symbol)>>,
+}
+
+const USUAL_SETS: usize = 64;
+
+impl Usual {
+    /// That of a span with this name; names that share a set only make each other slower.
+    #[inline]
+    fn of(&mut self, name: Option<Symbol>) -> &mut Vec<(Key, Symbol)> {
+        if self.sets.is_empty() {
+            self.sets.resize(USUAL_SETS, Vec::new());
+        }
+        &mut self.sets[name.map_or(0, |name| name.0 as usize % USUAL_SETS)]
+    }
 }
 
 /// Lists of attributes recur from span to span. The last ones seen are remembered (by hash, one a place), and
