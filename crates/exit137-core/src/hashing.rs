@@ -70,9 +70,51 @@ impl Hasher for Fold {
     }
 }
 
+/// Which ids may be among many, in a byte or two for each: what it does not hold need not be looked up, which for
+/// millions of ids is a walk through all of memory.
+#[derive(Debug)]
+pub(crate) struct Sieve {
+    bits: Vec<u64>,
+    seed: u64,
+}
+
+impl Sieve {
+    /// For about this many ids.
+    pub(crate) fn for_ids(count: usize) -> Self {
+        let words = (count / 4 + 1).next_power_of_two();
+        Self { bits: vec![0; words], seed: Numbers::default().seed }
+    }
+
+    pub(crate) fn insert(&mut self, id: u64) {
+        let (word, bit) = self.place(id);
+        self.bits[word] |= bit;
+    }
+
+    /// `false` is certain.
+    pub(crate) fn may_hold(&self, id: u64) -> bool {
+        let (word, bit) = self.place(id);
+        self.bits[word] & bit != 0
+    }
+
+    fn place(&self, id: u64) -> (usize, u64) {
+        let product = u128::from(id ^ self.seed) * u128::from(ODD);
+        let hash = product as u64 ^ (product >> 64) as u64;
+        ((hash >> 6) as usize & (self.bits.len() - 1), 1 << (hash & 63))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::NumberMap;
+    use super::{NumberMap, Sieve};
+
+    #[test]
+    fn a_sieve_forgets_nothing_and_lets_little_through() {
+        let mut sieve = Sieve::for_ids(10_000);
+        (0..10_000).for_each(|id| sieve.insert(id * 7));
+        assert!((0..10_000).all(|id| sieve.may_hold(id * 7)));
+        let through = (0..10_000).filter(|id| sieve.may_hold(id * 7 + 3)).count();
+        assert!(through < 1500, "{through}");
+    }
 
     #[test]
     fn numbers_that_lie_close_together_are_spread() {

@@ -4,15 +4,19 @@
 //! or PRODUCER span without such a child stands for a call whose span was lost: still running, or finished in
 //! the last batch that never left the process.
 
+mod paths;
+
 use std::collections::{HashMap, HashSet};
 
-use crate::hashing::NumberMap;
+use crate::hashing::{NumberMap, Sieve};
 use crate::identity::{Cast, ContainerIndex};
 use crate::observation::Observations;
 use crate::observation::journal::RECOVERED;
 use crate::observation::span::{Span, SpanKind, SpanStatus};
 use crate::symbol::{Symbol, Symbols};
 use crate::time::{SECOND, UnixNanos};
+
+use paths::{path_of, path_shape, push_path_shape, route_fits};
 
 /// How a call is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,7 +54,7 @@ pub struct Work {
     /// Names of operations, as exported (method and route where the span name is less than that).
     pub operations: Vec<String>,
     /// By container, each by start.
-    pub calls: HashMap<ContainerIndex, Vec<Call>>,
+    pub calls: NumberMap<ContainerIndex, Vec<Call>>,
     /// Containers whose callers' spans are there.
     pub with_callers: HashSet<ContainerIndex>,
 }
@@ -156,22 +160,23 @@ impl<'o> Builder<'o> {
         let entry = |span: &Span| matches!(span.kind, SpanKind::Server | SpanKind::Consumer);
         // What a container's entry spans are: SERVER and CONSUMER where it has any, else root INTERNAL.
         let mut has_entries: HashSet<ContainerIndex> = HashSet::new();
-        // Callers' span id to the container and operation that answered.
-        let mut answered: Answered = NumberMap::default();
-        let mut entries: NumberMap<u64, u32> = NumberMap::default();
         let mut recovered: HashSet<(u128, u64)> = HashSet::new();
+        let mut entries = Sieve::for_ids(spans.iter().filter(|span| entry(span)).count());
         for span in spans.iter().filter(|span| entry(span)) {
             if let Some(container) = container_of(span) {
                 has_entries.insert(container);
-                entries.insert(span.span_id, container as u32);
+                entries.insert(span.span_id);
             }
         }
+        let outer = outer_entries(spans.iter().filter(|span| entry(span)), &entries, &container_of);
+        drop(entries);
+        let mut answered = Answered::default();
         for (index, span) in spans.iter().enumerate() {
             let Some(container) = container_of(span) else { continue };
             let root = span.parent_span_id == 0 && span.kind == SpanKind::Internal;
             let is_call = if has_entries.contains(&container) {
                 // An entry span inside an entry span is the same call, told by two instrumentations.
-                entry(span) && entries.get(&span.parent_span_id) != Some(&(container as u32))
+                entry(span) && outer.get(&span.parent_span_id) != Some(&Some(container))
             } else {
                 root
             };
@@ -188,7 +193,6 @@ impl<'o> Builder<'o> {
                 }
             }
         }
-        drop(entries);
         self.add_unanswered(&containers, &answered);
         for calls in self.work.calls.values_mut() {
             calls.sort_unstable_by_key(|call| (call.start, call.end, call.span));
@@ -222,42 +226,23 @@ impl<'o> Builder<'o> {
 
     /// Callers' spans that nobody answered, given to the container that answers that address otherwise.
     fn add_unanswered(&mut self, containers: &[Option<ContainerIndex>], answered: &Answered) {
-        let spans = &self.observations.traces.spans;
-        let calls_out = |span: &&Span| matches!(span.kind, SpanKind::Client | SpanKind::Producer);
-        let mut votes: Votes = NumberMap::default();
-        let mut routes = Routes::default();
-        let mut linked: HashSet<ContainerIndex> = HashSet::new();
-        let mut unanswered: Vec<usize> = Vec::new();
-        for (index, span) in spans.iter().enumerate().filter(|(_, span)| calls_out(span)) {
-            let Some(&(container, operation)) = answered.get(&span.span_id) else {
-                unanswered.push(index);
-                continue;
-            };
-            let container = container as ContainerIndex;
-            *votes.entry(self.target_of(span)).or_default().entry(container).or_default() += 1;
-            let shape = self.shape_of(span);
-            routes.add(container, shape, operation);
-            linked.insert(container);
-            // A message is sent in a moment, however long it is worked on: only calls show what is running.
-            if span.kind == SpanKind::Client {
-                self.work.with_callers.insert(container);
-            }
+        let answers = self.answers(answered);
+        let mut linked = vec![false; self.cast.containers.len()];
+        for answer in &answers.given {
+            linked[answer.container as usize] = true;
         }
-        let instrumented: HashSet<ContainerIndex> = self.work.calls.keys().copied().collect();
-        let hosts = self.hosts();
-        for index in unanswered {
+        let lost = self.lost(containers, &answers, &linked);
+        // Only where something was lost does it matter which of the callers' paths led where.
+        let mut of_interest = vec![false; self.cast.containers.len()];
+        lost.iter().for_each(|(_, container)| of_interest[*container] = true);
+        let spans = &self.observations.traces.spans;
+        let mut routes = Routes::default();
+        for answer in answers.given.iter().filter(|answer| of_interest[answer.container as usize]) {
+            let shape = self.shape_of(&spans[answer.span as usize]);
+            routes.add(answer.container as usize, shape, answer.operation);
+        }
+        for (index, container) in lost {
             let span = &spans[index];
-            let target = self.target_of(span);
-            let caller = containers.get(span.resource.0 as usize).copied().flatten();
-            let Some(container) = self.container_behind(&target, &votes, &hosts, span.start, caller) else {
-                continue;
-            };
-            // A service that does not take up its callers' trace context still answers them: its own spans tell of
-            // what was answered, the callers' of what was not.
-            if !linked.contains(&container) && instrumented.contains(&container) && self.was_answered(span) {
-                self.work.with_callers.insert(container);
-                continue;
-            }
             let shape = self.shape_of(span);
             let known = routes.best(container, shape);
             let operation = known.unwrap_or_else(|| {
@@ -270,6 +255,59 @@ impl<'o> Builder<'o> {
         }
     }
 
+    /// Which callers' spans were answered, and by whom.
+    fn answers(&mut self, answered: &Answered) -> Answers {
+        let spans = &self.observations.traces.spans;
+        let mut known = Sieve::for_ids(answered.len());
+        answered.keys().for_each(|id| known.insert(*id));
+        let mut answers = Answers::default();
+        let mut called = vec![false; self.cast.containers.len()];
+        for (index, span) in spans.iter().enumerate() {
+            if !matches!(span.kind, SpanKind::Client | SpanKind::Producer) {
+                continue;
+            }
+            let answer = known.may_hold(span.span_id).then(|| answered.get(&span.span_id)).flatten();
+            let Some(&(container, operation)) = answer else {
+                answers.missing.push(index);
+                continue;
+            };
+            let target = self.target_of(span);
+            *answers.votes.entry(target).or_default().entry(container as usize).or_default() += 1;
+            answers.given.push(Answer { span: index as u32, container, operation });
+            // A message is sent in a moment, however long it is worked on: only calls show what is running.
+            called[container as usize] |= span.kind == SpanKind::Client;
+        }
+        self.work.with_callers.extend((0..called.len()).filter(|container| called[*container]));
+        answers
+    }
+
+    /// The callers' spans whose answer is lost, with the container that should have given it.
+    fn lost(
+        &mut self,
+        containers: &[Option<ContainerIndex>],
+        answers: &Answers,
+        linked: &[bool],
+    ) -> Vec<(usize, ContainerIndex)> {
+        let instrumented: HashSet<ContainerIndex> = self.work.calls.keys().copied().collect();
+        let mut hosts = self.hosts();
+        let mut lost = Vec::new();
+        for &index in &answers.missing {
+            let span = &self.observations.traces.spans[index];
+            let target = self.target_of(span);
+            let caller = containers.get(span.resource.0 as usize).copied().flatten();
+            let behind = self.container_behind(&target, &answers.votes, &mut hosts, span.start, caller);
+            let Some(container) = behind else { continue };
+            // A service that does not take up its callers' trace context still answers them: its own spans tell of
+            // what was answered, the callers' of what was not.
+            if !linked[container] && instrumented.contains(&container) && self.was_answered(span) {
+                self.work.with_callers.insert(container);
+            } else {
+                lost.push((index, container));
+            }
+        }
+        lost
+    }
+
     /// Whether a caller got an answer from the service itself: a status that no proxy gives in its place.
     fn was_answered(&self, span: &Span) -> bool {
         let status = self.first_text(span, &self.keys.response);
@@ -280,7 +318,7 @@ impl<'o> Builder<'o> {
     }
 
     /// Containers by the names that an address may begin with: of their workload, and their own.
-    fn hosts(&self) -> HashMap<&'o str, Vec<ContainerIndex>> {
+    fn hosts(&self) -> Hosts<'o> {
         let cast = self.cast;
         let mut hosts: HashMap<&str, Vec<ContainerIndex>> = HashMap::new();
         for (container, entry) in cast.containers.iter().enumerate() {
@@ -290,7 +328,7 @@ impl<'o> Builder<'o> {
                 hosts.entry(name).or_default().push(container);
             }
         }
-        hosts
+        Hosts { by_name: hosts, by_address: NumberMap::default() }
     }
 
     /// The container that answers at this address; of several replicas, the one alive at that time.
@@ -298,7 +336,7 @@ impl<'o> Builder<'o> {
         &self,
         target: &Target,
         votes: &Votes,
-        hosts: &HashMap<&str, Vec<ContainerIndex>>,
+        hosts: &mut Hosts<'o>,
         at: UnixNanos,
         caller: Option<ContainerIndex>,
     ) -> Option<ContainerIndex> {
@@ -318,10 +356,10 @@ impl<'o> Builder<'o> {
             return containers.keys().copied().max_by_key(by_votes);
         }
         // A service that never answered: its address begins with the name of its workload or container.
-        let address = self.observations.symbols.text(target.0?);
-        let host = address.split(['.', ':']).next().unwrap_or_default();
-        let mut candidates = hosts.get(host)?.iter().copied().filter(|c| Some(*c) != caller);
-        candidates.next().filter(|_| candidates.next().is_none())
+        let address = target.0?;
+        let mut candidates = hosts.behind(address, self.observations).iter().filter(|c| Some(**c) != caller);
+        let first = candidates.next().copied();
+        first.filter(|_| candidates.next().is_none())
     }
 
     fn target_of(&self, span: &Span) -> Target {
@@ -420,6 +458,60 @@ impl<'o> Builder<'o> {
     }
 }
 
+/// The entry spans in which others may be, with their containers; `None` for a parent that is none.
+fn outer_entries<'s>(
+    entries: impl Iterator<Item = &'s Span> + Clone,
+    ids: &Sieve,
+    container_of: &dyn Fn(&Span) -> Option<ContainerIndex>,
+) -> NumberMap<u64, Option<ContainerIndex>> {
+    let mut outer = NumberMap::default();
+    for span in entries.clone() {
+        if span.parent_span_id != 0 && ids.may_hold(span.parent_span_id) {
+            outer.insert(span.parent_span_id, None);
+        }
+    }
+    for span in entries {
+        if let Some(container) = outer.get_mut(&span.span_id)
+            && let Some(own) = container_of(span)
+        {
+            *container = Some(own);
+        }
+    }
+    outer
+}
+
+/// A caller's span that was answered.
+struct Answer {
+    span: u32,
+    container: u32,
+    operation: u32,
+}
+
+/// What became of the callers' spans.
+#[derive(Default)]
+struct Answers {
+    given: Vec<Answer>,
+    /// Spans without an answer.
+    missing: Vec<usize>,
+    votes: Votes,
+}
+
+/// Whom an address means where no answer ever told.
+struct Hosts<'o> {
+    by_name: HashMap<&'o str, Vec<ContainerIndex>>,
+    by_address: NumberMap<Symbol, Vec<ContainerIndex>>,
+}
+
+impl Hosts<'_> {
+    /// Millions of calls go to a few addresses.
+    fn behind(&mut self, address: Symbol, observations: &Observations) -> &[ContainerIndex] {
+        self.by_address.entry(address).or_insert_with(|| {
+            let host = observations.symbols.text(address).split(['.', ':']).next().unwrap_or_default();
+            self.by_name.get(host).cloned().unwrap_or_default()
+        })
+    }
+}
+
 /// Callers' span id to the container and operation that answered.
 type Answered = NumberMap<u64, (u32, u32)>;
 
@@ -441,84 +533,5 @@ impl Routes {
             .iter()
             .max_by_key(|(operation, count)| (**count, std::cmp::Reverse(**operation)))
             .map(|(operation, _)| *operation)
-    }
-}
-
-/// The path of a URL or of a request target, without its query.
-pub fn path_of(url: &str) -> &str {
-    let after_scheme =
-        url.split_once("://").map_or(url, |(_, rest)| rest.find('/').map_or("/", |start| &rest[start..]));
-    after_scheme.split(['?', '#']).next().unwrap_or("/")
-}
-
-/// A path with what looks like an identifier (digits, UUIDs, long tokens) replaced by `{}`.
-pub fn path_shape(path: &str) -> String {
-    let mut shape = String::with_capacity(path.len());
-    push_path_shape(path, &mut shape);
-    shape
-}
-
-fn push_path_shape(path: &str, into: &mut String) {
-    let is_identifier = |segment: &str| {
-        let digits = segment.bytes().filter(u8::is_ascii_digit).count();
-        // `v1` and `page2` are names; `67`, `SKU-0001234` and a UUID are not.
-        digits > 0
-            && (digits == segment.len()
-                || segment.len() >= 16
-                || (segment.len() >= 8 && digits * 3 >= segment.len()))
-    };
-    for (index, segment) in path.split('/').enumerate() {
-        if index > 0 {
-            into.push('/');
-        }
-        into.push_str(if is_identifier(segment) { "{}" } else { segment });
-    }
-}
-
-/// Whether the pattern of `operation` (`GET /members/<int:id>`) fits `shape` (`GET /members/{}`), and how many of
-/// its segments are literal.
-fn route_fits(operation: &str, shape: &str) -> Option<usize> {
-    let (method, pattern) = operation.split_once(' ')?;
-    let (called_method, path) = shape.split_once(' ')?;
-    let (pattern, path): (Vec<&str>, Vec<&str>) = (pattern.split('/').collect(), path.split('/').collect());
-    if method != called_method || pattern.len() != path.len() {
-        return None;
-    }
-    let parameter = |segment: &str| segment.starts_with([':', '{', '<', '*']);
-    let mut literal = 0;
-    for (pattern, segment) in pattern.iter().zip(&path) {
-        if pattern == segment {
-            literal += 1;
-        } else if !parameter(pattern) {
-            return None;
-        }
-    }
-    Some(literal)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{path_of, path_shape, route_fits};
-
-    #[test]
-    fn identifiers_in_paths_are_told_from_names() {
-        let cases = [
-            ("http://catalog.shop.svc:58715/products/67", "/products/{}"),
-            ("/orders/9f1c2d3e-aaaa-4bbb-8ccc-0123456789ab/lines?x=1", "/orders/{}/lines"),
-            ("/v1/hotel", "/v1/hotel"),
-            ("https://example.net", "/"),
-            ("/exports?range=year", "/exports"),
-        ];
-        for (url, shape) in cases {
-            assert_eq!(path_shape(path_of(url)), shape, "{url}");
-        }
-    }
-
-    #[test]
-    fn the_most_literal_route_fits_best() {
-        assert_eq!(route_fits("GET /members/<int:id>", "GET /members/{}"), Some(2));
-        assert_eq!(route_fits("GET /members/me", "GET /members/me"), Some(3));
-        assert_eq!(route_fits("POST /members/:id", "GET /members/{}"), None);
-        assert_eq!(route_fits("GET /members", "GET /members/{}"), None);
     }
 }
