@@ -54,6 +54,10 @@ fn main() -> io::Result<()> {
         }
         corpus.add("pipe", &pipe)?;
     }
+    // What the fuzzer of the crate that specifies journals has found worth keeping.
+    for journal in files(&root.join("../instrumentation/rust/journal/fuzz/corpus"))? {
+        corpus.add_file("journal", &fs::read(journal)?)?;
+    }
     Ok(())
 }
 

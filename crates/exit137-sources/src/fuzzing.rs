@@ -9,7 +9,7 @@ use exit137_core::observation::{Observations, SourceKind};
 use crate::input::{NoProgress, ReadOptions, read_memory};
 use crate::location::Location;
 use crate::otlp::sink::Sink;
-use crate::{cgroup, kernel_log, kubernetes, otlp};
+use crate::{cgroup, journal, kernel_log, kubernetes, otlp};
 
 /// A decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Decoder {
     KernelLog,
     /// One cgroup sample.
     Cgroup,
+    /// The journal of an instrumented process.
+    Journal,
 }
 
 const AT: Location<'_> = Location { file: "fuzz", line: 1 };
@@ -57,6 +59,11 @@ pub fn decode(decoder: Decoder, bytes: &[u8]) -> Observations {
             sink.observations.boot_times.extend(kernel_log::boot_time(bytes, AT.file));
             let mut reader = bytes;
             let _ = kernel_log::decode(&mut reader, AT.file, &mut sink.observations);
+        }
+        Decoder::Journal => {
+            if let Ok(life) = journal::read(bytes) {
+                journal::add(&life, AT.file, &mut sink.observations);
+            }
         }
         Decoder::Cgroup => sink.observations.cgroup_samples.extend(cgroup::decode(bytes).ok()),
     }
