@@ -57,7 +57,7 @@ struct Rise {
 
 /// The leaks among the lives that no kill belongs to.
 pub fn leaks_of(scene: &Scene<'_>, kills: &[KillRecord<'_>]) -> Vec<LeakVerdict> {
-    let killed: Vec<_> = kills
+    let killed: std::collections::HashSet<_> = kills
         .iter()
         .filter_map(|record| record.life)
         .map(|life| scene.cast.family(scene.cast.lives[life].container))

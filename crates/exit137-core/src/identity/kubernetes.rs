@@ -16,6 +16,7 @@ impl<'a> Cast<'a> {
             node: pod.node.clone(),
             workload: Some(workload_of(pod, observations)),
             kubernetes: Some(pod),
+            ..PodEntry::default()
         });
         self.pods_by_uid.insert(pod.uid.clone(), index);
         // Static pods: the cgroup carries the configuration's hash, not the mirror pod's UID.

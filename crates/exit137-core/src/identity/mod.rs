@@ -43,6 +43,7 @@ pub struct PodEntry<'a> {
     pub workload: Option<WorkloadName>,
     /// What the API said.
     pub kubernetes: Option<&'a Pod>,
+    containers: Vec<ContainerIndex>,
 }
 
 /// A container of a pod, over all its lives.

@@ -50,10 +50,12 @@ impl<'a> Cast<'a> {
             return pod;
         }
         // A sender that leaves the namespace out still means the one pod of that name.
-        let same_name: Vec<PodIndex> =
-            (0..self.pods.len()).filter(|&pod| self.pods[pod].name.as_deref() == Some(name)).collect();
-        if let ([only], true) = (same_name.as_slice(), namespace.is_none()) {
-            return *only;
+        if namespace.is_none() {
+            let mut same_name =
+                (0..self.pods.len()).filter(|&pod| self.pods[pod].name.as_deref() == Some(name));
+            if let (Some(only), None) = (same_name.next(), same_name.next()) {
+                return only;
+            }
         }
         let entry = PodEntry { namespace: key.0.clone(), name: Some(name.to_owned()), ..PodEntry::default() };
         let pod = self.add_pod(entry);
@@ -71,13 +73,15 @@ impl<'a> Cast<'a> {
             resources: Vec::new(),
             lives: Vec::new(),
         };
+        let container = self.containers.len();
         self.containers.push(entry);
-        self.containers.len() - 1
+        self.pods[pod].containers.push(container);
+        container
     }
 
     /// The containers of a pod.
     pub fn containers_of(&self, pod: PodIndex) -> impl Iterator<Item = ContainerIndex> + '_ {
-        (0..self.containers.len()).filter(move |&container| self.containers[container].pod == pod)
+        self.pods[pod].containers.iter().copied()
     }
 
     pub(super) fn container_named(&mut self, pod: PodIndex, name: &str) -> ContainerIndex {

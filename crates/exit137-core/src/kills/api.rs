@@ -1,8 +1,11 @@
 //! What the Kubernetes API adds: kills that only it saw, and SIGKILL ends that were no OOM kill.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Accounts, END_AFTER_KILL_MAX, SAME_NODE_SLACK, bare};
 use crate::clock::KernelClock;
-use crate::identity::{Cast, LifeIndex};
+use crate::hashing::NumberMap;
+use crate::identity::{Cast, LifeIndex, PodIndex};
 use crate::observation::Observations;
 use crate::observation::kubernetes::{ContainerSpec, Event, Pod, Termination};
 use crate::time::{Moment, SECOND, UnixNanos};
@@ -20,13 +23,14 @@ pub(super) fn add<'a>(
     cast: &mut Cast<'a>,
     clock: &KernelClock,
 ) {
+    let known = Known::of(accounts, observations, cast, clock);
     let ends: Vec<LifeIndex> =
         (0..cast.lives.len()).filter(|&life| cast.lives[life].termination.is_some()).collect();
     for life in ends {
         let Some(termination) = cast.lives[life].termination else { continue };
         let pod = cast.pods[cast.containers[cast.lives[life].container].pod].kubernetes;
         let explained = match kill_claimed(termination) {
-            Some(claim) => settle_claim(accounts, observations, cast, clock, life, termination, claim),
+            Some(claim) => settle_claim(accounts, &known, cast, life, termination, claim),
             None => false,
         };
         let sigkill =
@@ -37,7 +41,7 @@ pub(super) fn add<'a>(
         {
             let container = cast.lives[life].container;
             accounts.not_oom.push(not_oom(
-                observations,
+                known.events.get(pod.uid.as_str()).map_or(&[], Vec::as_slice),
                 pod,
                 cast.containers[container].spec,
                 cast.describe(container),
@@ -46,6 +50,49 @@ pub(super) fn add<'a>(
         }
     }
     add_node_events(accounts, observations);
+}
+
+/// What is asked of every end, looked up before: a large cluster has a hundred thousand of them.
+struct Known<'o> {
+    observations: &'o Observations,
+    clock: &'o KernelClock,
+    /// Kills by the life they hurt.
+    kills: NumberMap<LifeIndex, Vec<usize>>,
+    /// Kills by a pod's own limit, by pod.
+    by_pod_limit: NumberMap<PodIndex, Vec<usize>>,
+    /// UIDs of the pods that each kernel log names.
+    uids: Vec<HashSet<String>>,
+    /// Events by the UID of what they are about.
+    events: HashMap<&'o str, Vec<&'o Event>>,
+}
+
+impl<'o> Known<'o> {
+    fn of(
+        accounts: &Accounts<'_>,
+        observations: &'o Observations,
+        cast: &Cast<'_>,
+        clock: &'o KernelClock,
+    ) -> Self {
+        let mut kills: NumberMap<LifeIndex, Vec<usize>> = NumberMap::default();
+        let mut by_pod_limit: NumberMap<PodIndex, Vec<usize>> = NumberMap::default();
+        for (index, record) in accounts.kills.iter().enumerate() {
+            let Some(life) = record.life else { continue };
+            kills.entry(life).or_default().push(index);
+            if record.kill.limit_hit == Some(LimitHit::Pod) {
+                let pod = cast.containers[cast.lives[life].container].pod;
+                by_pod_limit.entry(pod).or_default().push(index);
+            }
+        }
+        let uids = observations.kernel.iter().map(|log| {
+            let paths = log.reports.iter().filter_map(|report| report.task_memcg.as_deref());
+            paths.filter_map(|path| crate::kernel::cgroup_path::container_of(path).pod_uid).collect()
+        });
+        let mut events: HashMap<&str, Vec<&Event>> = HashMap::new();
+        for event in observations.kubernetes.events.values() {
+            events.entry(&event.object_uid).or_default().push(event);
+        }
+        Self { observations, clock, kills, by_pod_limit, uids: uids.collect(), events }
+    }
 }
 
 /// What a termination says about the OOM killer.
@@ -76,9 +123,8 @@ fn kill_claimed(termination: &Termination) -> Option<Claim> {
 /// explained by an OOM kill.
 fn settle_claim<'a>(
     accounts: &mut Accounts<'a>,
-    observations: &Observations,
+    known: &Known<'_>,
     cast: &Cast<'a>,
-    clock: &KernelClock,
     life: LifeIndex,
     termination: &Termination,
     claim: Claim,
@@ -86,7 +132,9 @@ fn settle_claim<'a>(
     let end = termination.finished_at.map(Moment::floored_to_second);
     let mut in_life = false;
     let mut at_end = None;
-    for (index, record) in accounts.kills.iter().enumerate().filter(|(_, record)| record.life == Some(life)) {
+    let of_life = known.kills.get(&life).map_or(&[][..], Vec::as_slice);
+    for &index in of_life {
+        let record = &accounts.kills[index];
         in_life = true;
         let fits = end.is_some_and(|end| {
             let lag = end.at.since(record.kill.at.at);
@@ -94,9 +142,8 @@ fn settle_claim<'a>(
             lag >= -slack && lag <= END_AFTER_KILL_MAX + slack
         });
         // What the container survived before does not end it now.
-        let survived_before = accounts.kills.iter().any(|earlier| {
-            earlier.life == Some(life)
-                && earlier.kill.victim.comm.is_some()
+        let survived_before = of_life.iter().map(|earlier| &accounts.kills[*earlier]).any(|earlier| {
+            earlier.kill.victim.comm.is_some()
                 && earlier.kill.victim.comm == record.kill.victim.comm
                 && record.kill.at.at.since(earlier.kill.at.at) > END_AFTER_KILL_MAX
         });
@@ -116,10 +163,7 @@ fn settle_claim<'a>(
         return claim == Claim::EndedBy;
     }
     // The mark sticks: processes were killed earlier in this life, and the end has another reason.
-    if in_life
-        || marked_with_the_pod(accounts, cast, life)
-        || kernel_denies(observations, cast, clock, life, end)
-    {
+    if in_life || marked_with_the_pod(accounts, known, cast, life) || kernel_denies(known, cast, life, end) {
         return false;
     }
     let at = match (claim, termination.started_at, end) {
@@ -138,12 +182,11 @@ fn settle_claim<'a>(
 }
 
 /// On cgroup v1 a pod's own limit, when hit, marks every container of the pod. The one that was hit is known.
-fn marked_with_the_pod(accounts: &Accounts<'_>, cast: &Cast<'_>, life: LifeIndex) -> bool {
+fn marked_with_the_pod(accounts: &Accounts<'_>, known: &Known<'_>, cast: &Cast<'_>, life: LifeIndex) -> bool {
     let pod = cast.containers[cast.lives[life].container].pod;
-    accounts.kills.iter().any(|record| {
-        let Some(other) = record.life.filter(|&other| other != life) else { return false };
-        cast.containers[cast.lives[other].container].pod == pod
-            && record.kill.limit_hit == Some(LimitHit::Pod)
+    let of_pod = known.by_pod_limit.get(&pod).map_or(&[][..], Vec::as_slice);
+    of_pod.iter().map(|index| &accounts.kills[*index]).any(|record| {
+        record.life.is_some_and(|other| other != life)
             && cast.lives[life].started_at.is_none_or(|start| start <= record.kill.at.at)
             && cast.lives[life].ended_at.is_none_or(|end| end.at + SECOND >= record.kill.at.at)
     })
@@ -151,24 +194,16 @@ fn marked_with_the_pod(accounts: &Accounts<'_>, cast: &Cast<'_>, life: LifeIndex
 
 /// A kernel log of the same node that has reports from before and after the end, lost nothing, and tells no
 /// kill of this container, weighs more than a mark that is known to be wrong at times.
-fn kernel_denies(
-    observations: &Observations,
-    cast: &Cast<'_>,
-    clock: &KernelClock,
-    life: LifeIndex,
-    end: Option<Moment>,
-) -> bool {
+fn kernel_denies(known: &Known<'_>, cast: &Cast<'_>, life: LifeIndex, end: Option<Moment>) -> bool {
     let Some(end) = end else { return false };
+    let (observations, clock) = (known.observations, known.clock);
     let pod = cast.containers[cast.lives[life].container].pod;
     let same_node = |number: usize| {
         let log = &observations.kernel[number];
         // A host name in the log must be the pod's node; a log without one is the node's if it names its pods.
         match (&log.host, &cast.pods[pod].node) {
             (Some(host), Some(node)) => node == host || node.starts_with(&format!("{host}.")),
-            _ => log.reports.iter().filter_map(|report| report.task_memcg.as_deref()).any(|path| {
-                let uid = crate::kernel::cgroup_path::container_of(path).pod_uid;
-                uid.is_some() && uid == cast.pods[pod].uid
-            }),
+            _ => cast.pods[pod].uid.as_ref().is_some_and(|uid| known.uids[number].contains(uid)),
         }
     };
     (0..observations.kernel.len()).filter(|&number| same_node(number)).any(|number| {
@@ -181,14 +216,14 @@ fn kernel_denies(
 }
 
 fn not_oom(
-    observations: &Observations,
+    events: &[&Event],
     pod: &Pod,
     spec: Option<&ContainerSpec>,
     container: crate::verdict::ContainerRef,
     termination: &Termination,
 ) -> NotOom {
     let finished = termination.finished_at;
-    let events = || observations.kubernetes.events.values().filter(|event| event.object_uid == pod.uid);
+    let events = || events.iter().copied();
     let of_container =
         |event: &&Event| event.container.as_deref().is_none_or(|name| name == termination.container);
     let evicted_at =

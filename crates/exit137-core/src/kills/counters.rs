@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::{Accounts, END_AFTER_KILL_MAX, SAME_NODE_SLACK, bare};
-use crate::identity::{Cast, LifeIndex};
+use crate::hashing::NumberMap;
+use crate::identity::{Cast, ContainerIndex, LifeIndex};
 use crate::observation::Observations;
 use crate::observation::cgroup::CgroupSample;
-use crate::observation::metric::{Point, Quantity};
+use crate::observation::metric::{MetricSeries, Point, Quantity};
 use crate::time::{Moment, SECOND, UnixNanos};
 use crate::verdict::{LimitHit, Witness};
 
@@ -93,6 +94,7 @@ pub(super) fn add_metrics<'a>(
     observations: &'a Observations,
     cast: &mut Cast<'a>,
 ) {
+    let telling = telling_series(observations, cast);
     for series in &observations.metrics.series {
         if series.metric.quantity != Quantity::TerminatedReason || !is_oom(observations, series) {
             continue;
@@ -103,7 +105,7 @@ pub(super) fn add_metrics<'a>(
         }
         let said: Vec<UnixNanos> =
             series.points.iter().filter(|point| point.value > 0.0).map(|point| point.at).collect();
-        for at in ends_of(observations, cast, container) {
+        for at in ends_of(telling.get(&container).map_or(&[], Vec::as_slice)) {
             let near = |time: &UnixNanos| {
                 time.since(at.at) >= -at.uncertainty && time.since(at.at) <= at.uncertainty + 300 * SECOND
             };
@@ -127,20 +129,33 @@ pub(super) fn add_metrics<'a>(
     }
 }
 
-fn is_oom(observations: &Observations, series: &crate::observation::metric::MetricSeries) -> bool {
+fn is_oom(observations: &Observations, series: &MetricSeries) -> bool {
     series.attributes.iter().any(|(key, value)| {
         matches!(observations.symbols.text(*key), "reason" | "k8s.container.status.reason")
             && observations.symbols.text(*value) == "OOMKilled"
     })
 }
 
-/// When a container ended, by its metrics.
-fn ends_of(observations: &Observations, cast: &Cast<'_>, container: usize) -> Vec<Moment> {
-    let mut ends = Vec::new();
+/// The series that tell when a container ended, by container.
+fn telling_series<'a>(
+    observations: &'a Observations,
+    cast: &Cast<'_>,
+) -> NumberMap<ContainerIndex, Vec<&'a MetricSeries>> {
+    let mut telling: NumberMap<ContainerIndex, Vec<&MetricSeries>> = NumberMap::default();
     for series in &observations.metrics.series {
-        if cast.container_of_resource(series.resource) != Some(container) {
-            continue;
+        if matches!(series.metric.quantity, Quantity::TerminatedAt | Quantity::Restarts)
+            && let Some(container) = cast.container_of_resource(series.resource)
+        {
+            telling.entry(container).or_default().push(series);
         }
+    }
+    telling
+}
+
+/// When a container ended, by its metrics.
+fn ends_of(telling: &[&MetricSeries]) -> Vec<Moment> {
+    let mut ends = Vec::new();
+    for series in telling {
         let mut points: Vec<&Point> = series.points.iter().collect();
         points.sort_by_key(|point| point.at);
         match series.metric.quantity {
