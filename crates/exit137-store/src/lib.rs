@@ -1,0 +1,1 @@
+//! The flight recorder: what is remembered, for how long, in which bytes.
