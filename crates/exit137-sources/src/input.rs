@@ -7,6 +7,7 @@
 mod blocks;
 mod documents;
 mod framed;
+mod pieces;
 mod stream;
 mod walk;
 mod work;
@@ -18,6 +19,8 @@ use exit137_core::observation::Observations;
 use exit137_core::problem::Problems;
 
 use crate::otlp::sink::{KEPT_BYTES_MAX, LOGS_MAX, Room};
+
+pub use pieces::Pieces;
 
 /// How to read.
 #[derive(Debug, Clone, Default)]

@@ -12,4 +12,4 @@ pub mod kubernetes;
 pub mod location;
 mod otlp;
 
-pub use input::{NoProgress, Progress, ReadError, ReadOptions, read};
+pub use input::{NoProgress, Pieces, Progress, ReadError, ReadOptions, read};

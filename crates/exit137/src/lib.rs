@@ -3,4 +3,6 @@
 //! A library only so that tests and examples reach it; the contract is the command line and its output.
 
 pub mod commands;
+mod config;
 pub mod output;
+mod server;

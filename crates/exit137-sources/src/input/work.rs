@@ -36,7 +36,7 @@ pub(super) fn read_all(
         state: Mutex::new(State { waiting: order, ..State::default() }),
         changed: Condvar::new(),
     };
-    let mut sinks: Vec<Sink> = std::thread::scope(|scope| {
+    let sinks: Vec<Sink> = std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(|| work(&queue, room.clone()))).collect();
         let mut sinks = vec![work(&queue, room.clone())];
         // A worker that panicked has lost its records; the panic must not be lost too.
@@ -52,6 +52,18 @@ pub(super) fn read_all(
     {
         return Err(ReadError::Open { path: path.clone(), source });
     }
+    let mut outcome = join(sinks);
+    for (number, line) in state.unrecognised {
+        let entry = &entries[number];
+        if entry.named || !is_companion(&entry.name) {
+            outcome.problems.add(&entry.name, line, NOT_RECOGNISED);
+        }
+    }
+    Ok(outcome)
+}
+
+/// What all workers found, as one.
+pub(super) fn join(mut sinks: Vec<Sink>) -> Observations {
     // The largest takes the others in: less is moved, and each of them is gone before the next.
     sinks.sort_by_key(|sink| sink.observations.traces.spans.len());
     let mut found: BTreeSet<(u32, SourceKind)> = BTreeSet::new();
@@ -65,13 +77,7 @@ pub(super) fn read_all(
         outcome.absorb(sink.observations);
     }
     found.into_iter().for_each(|(_, kind)| outcome.count(kind, 0, true));
-    for (number, line) in state.unrecognised {
-        let entry = &entries[number];
-        if entry.named || !is_companion(&entry.name) {
-            outcome.problems.add(&entry.name, line, NOT_RECOGNISED);
-        }
-    }
-    Ok(outcome)
+    outcome
 }
 
 /// Files that lie beside a recording and tell people about it.

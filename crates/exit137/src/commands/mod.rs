@@ -8,6 +8,7 @@ mod machine;
 mod man;
 mod progress;
 mod selection;
+mod serve;
 mod terminal;
 
 use std::error::Error;
@@ -52,6 +53,7 @@ enum Command {
     Diagnose(Box<diagnose::Diagnose>),
     Leaks(leaks::Leaks),
     Journal(journal::Journal),
+    Serve(Box<serve::Serve>),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -83,6 +85,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         Command::Diagnose(diagnose) => Ok(diagnose.run()?),
         Command::Leaks(leaks) => Ok(leaks.run()?),
         Command::Journal(journal) => Ok(journal.run()?),
+        Command::Serve(serve) => Ok(serve.run()?),
         Command::Completions(completions) => Ok(completions.run()?),
         Command::Man(man) => Ok(man.run()?),
     }

@@ -99,6 +99,11 @@ pub(crate) fn decode(reader: &mut dyn BufRead, file: &str, sink: &mut Sink) -> i
     messages.failure().map_or(Ok(()), Err)
 }
 
+/// Decodes one message; `number` tells it from others in problems.
+pub(crate) fn decode_message(message: &[u8], number: usize, file: &str, sink: &mut Sink) {
+    Message { file, number, sink }.decode(message);
+}
+
 /// One message being decoded.
 struct Message<'s> {
     file: &'s str,
