@@ -11,5 +11,7 @@ pub mod kernel_log;
 pub mod kubernetes;
 pub mod location;
 mod otlp;
+#[cfg(feature = "live")]
+pub mod receiver;
 
 pub use input::{NoProgress, Pieces, Progress, ReadError, ReadOptions, read};

@@ -5,7 +5,7 @@
 
 pub(crate) mod json;
 mod keys;
-mod number;
+pub(crate) mod number;
 pub(crate) mod proto;
 pub(crate) mod sink;
 

@@ -8,7 +8,7 @@ pub(crate) mod cursor;
 mod log;
 mod metric;
 mod trace;
-mod value;
+pub(crate) mod value;
 
 use exit137_core::observation::ResourceId;
 use exit137_core::symbol::Symbol;
@@ -42,14 +42,14 @@ pub(crate) fn decode(document: &[u8], at: Location<'_>, sink: &mut Sink) -> Resu
 
 /// What the records of a resource are.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Signal {
+pub(crate) enum Signal {
     Traces,
     Metrics,
     Logs,
 }
 
 impl Signal {
-    fn of(key: &[u8]) -> Option<Self> {
+    pub(crate) fn of(key: &[u8]) -> Option<Self> {
         match key {
             b"resourceSpans" | b"resource_spans" => Some(Self::Traces),
             b"resourceMetrics" | b"resource_metrics" => Some(Self::Metrics),
@@ -58,7 +58,7 @@ impl Signal {
         }
     }
 
-    fn is_scopes(self, key: &[u8]) -> bool {
+    pub(crate) fn is_scopes(self, key: &[u8]) -> bool {
         match self {
             Self::Traces => matches!(key, b"scopeSpans" | b"scope_spans" | b"instrumentationLibrarySpans"),
             Self::Metrics => {
@@ -68,7 +68,7 @@ impl Signal {
         }
     }
 
-    fn is_records(self, key: &[u8]) -> bool {
+    pub(crate) fn is_records(self, key: &[u8]) -> bool {
         match self {
             Self::Traces => key == b"spans",
             Self::Metrics => key == b"metrics",

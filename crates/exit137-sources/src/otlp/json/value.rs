@@ -8,7 +8,7 @@ use crate::otlp::sink::{JsonText, Value};
 
 /// A value as it stands in the text.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Raw<'a> {
+pub(crate) enum Raw<'a> {
     Nothing,
     Text(Text<'a>),
     Bool(bool),
@@ -20,7 +20,7 @@ pub(super) enum Raw<'a> {
 
 /// The next `{"key": …, "value": …}`.
 #[inline]
-pub(super) fn pair<'a>(cursor: &mut Cursor<'a>) -> Result<(Text<'a>, Raw<'a>), Fault> {
+pub(crate) fn pair<'a>(cursor: &mut Cursor<'a>) -> Result<(Text<'a>, Raw<'a>), Fault> {
     let start = cursor.at();
     if let Some(pair) = usual_pair(cursor)? {
         return Ok(pair);
@@ -62,7 +62,7 @@ fn usual_pair<'a>(cursor: &mut Cursor<'a>) -> Result<Option<(Text<'a>, Raw<'a>)>
 }
 
 /// An `AnyValue`. A bare scalar is accepted too.
-pub(super) fn any<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>, Fault> {
+pub(crate) fn any<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>, Fault> {
     cursor.peek();
     let start = cursor.at();
     match cursor.token()? {
@@ -104,7 +104,7 @@ fn boolean<'a>(cursor: &mut Cursor<'a>) -> Result<Raw<'a>, Fault> {
 }
 
 /// A string without its escapes.
-pub(super) fn plain<'a>(text: &Text<'a>) -> Cow<'a, [u8]> {
+pub(crate) fn plain<'a>(text: &Text<'a>) -> Cow<'a, [u8]> {
     if !text.escaped {
         return Cow::Borrowed(text.raw);
     }
@@ -115,7 +115,7 @@ pub(super) fn plain<'a>(text: &Text<'a>) -> Cow<'a, [u8]> {
 
 /// Calls `take` with the value, unless there is none.
 #[inline]
-pub(super) fn with_value(
+pub(crate) fn with_value(
     mut cursor: Cursor<'_>,
     raw: Raw<'_>,
     take: impl FnOnce(Value<'_>),

@@ -6,7 +6,7 @@
 
 mod framing;
 mod record;
-mod wire;
+pub(crate) mod wire;
 
 use std::io::{self, BufRead, Read};
 
@@ -229,7 +229,7 @@ fn signal_of(record: &[u8]) -> Signal {
 }
 
 /// The key and the encoded value of a `KeyValue`.
-fn key_value(pair: &[u8]) -> Result<(&[u8], Option<&[u8]>), Malformed> {
+pub(crate) fn key_value(pair: &[u8]) -> Result<(&[u8], Option<&[u8]>), Malformed> {
     let (mut key, mut value) = (&b""[..], None);
     let mut fields = Fields::of(pair);
     while let Some((number, field)) = fields.next()? {
@@ -243,7 +243,7 @@ fn key_value(pair: &[u8]) -> Result<(&[u8], Option<&[u8]>), Malformed> {
 }
 
 /// Calls `take` with the value of an `AnyValue`, unless there is none.
-fn with_value(encoded: Option<&[u8]>, take: impl FnOnce(Value<'_>)) -> Result<(), Malformed> {
+pub(crate) fn with_value(encoded: Option<&[u8]>, take: impl FnOnce(Value<'_>)) -> Result<(), Malformed> {
     match scalar(encoded.unwrap_or_default())? {
         Any::Nothing => {}
         Any::Scalar(value) => take(value),

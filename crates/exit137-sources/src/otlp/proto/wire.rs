@@ -5,7 +5,7 @@ const GROUPS_DEEP_MAX: usize = 16;
 
 /// A field's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -14,22 +14,28 @@ pub(super) enum Field<'a> {
 
 /// The bytes are no protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// The fields of a message.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(message: &'a [u8]) -> Self {
+    pub(crate) fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
+    }
+
+    /// What was not read yet.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// The next field and its number; groups are stepped over.
     #[inline(always)]
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, Malformed> {
         // Most fields are short texts and messages: a byte of tag, a byte of length.
         match self.rest {
             [] => return Ok(None),
@@ -124,7 +130,7 @@ impl<'a> Fields<'a> {
 }
 
 /// All numbers of a repeated field of fixed width, packed or single.
-pub(super) fn fixed64s(field: Field<'_>, into: &mut Vec<u64>, max: usize) -> Result<(), Malformed> {
+pub(crate) fn fixed64s(field: Field<'_>, into: &mut Vec<u64>, max: usize) -> Result<(), Malformed> {
     match field {
         Field::Fixed64(number) => into.push(number),
         Field::Bytes(packed) => {
@@ -139,7 +145,7 @@ pub(super) fn fixed64s(field: Field<'_>, into: &mut Vec<u64>, max: usize) -> Res
 }
 
 /// All numbers of a repeated varint field, packed or single.
-pub(super) fn varints(field: Field<'_>, into: &mut Vec<u64>, max: usize) -> Result<(), Malformed> {
+pub(crate) fn varints(field: Field<'_>, into: &mut Vec<u64>, max: usize) -> Result<(), Malformed> {
     match field {
         Field::Varint(number) => into.push(number),
         Field::Bytes(packed) => {
@@ -154,6 +160,6 @@ pub(super) fn varints(field: Field<'_>, into: &mut Vec<u64>, max: usize) -> Resu
 }
 
 /// A signed number as `sint32` writes it.
-pub(super) fn zigzag(number: u64) -> i64 {
+pub(crate) fn zigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
