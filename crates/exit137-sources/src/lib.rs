@@ -10,6 +10,8 @@ pub mod journal;
 pub mod kernel_log;
 pub mod kubernetes;
 pub mod location;
+#[cfg(target_os = "linux")]
+pub mod node;
 mod otlp;
 #[cfg(feature = "live")]
 pub mod receiver;

@@ -48,6 +48,15 @@ pub struct ReportReader {
     tasks_kept: usize,
 }
 
+/// What a report that may go on has so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Whether it can be complete.
+    pub has_victim: bool,
+    /// `/dev/kmsg` sequence number of its first line.
+    pub sequence: Option<u64>,
+}
+
 /// One line as the functions below see it.
 struct Line<'a> {
     at: KernelTime,
@@ -142,6 +151,27 @@ impl ReportReader {
         if !self.fragment(text, false) {
             self.statistics(text);
         }
+    }
+
+    /// For who follows a log as it grows: the reports that are complete, each once. With `settled` the last one is too,
+    /// since nothing has come for a while.
+    pub fn take_reports(&mut self, settled: bool) -> Vec<OomReport> {
+        if settled {
+            self.close();
+        }
+        self.tasks_kept = 0;
+        std::mem::take(&mut self.log.reports)
+    }
+
+    /// The report that may go on, if there is one.
+    pub fn unfinished(&self) -> Option<Unfinished> {
+        let report = &self.open.as_ref()?.report;
+        Some(Unfinished { has_victim: !report.victims.is_empty(), sequence: report.sequence })
+    }
+
+    /// Reports of which the kernel printed nothing but the kill, so far (`callbacks suppressed`).
+    pub fn suppressed(&self) -> u64 {
+        self.log.suppressed
     }
 
     /// All reports with a victim, and what else the log told.
