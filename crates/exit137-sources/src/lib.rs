@@ -3,6 +3,8 @@
 //! [`read`] takes files and folders in any mix. What a file is shows in its content, never in its name.
 
 mod cgroup;
+#[cfg(feature = "live")]
+pub mod cluster;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod input;

@@ -4,7 +4,7 @@
 use exit137_core::observation::kubernetes::Event;
 use exit137_core::time::UnixNanos;
 
-use super::field::Text;
+use super::field::{Field, Text};
 use super::reader::{MESSAGE_BYTES_MAX, Reader, cut};
 use super::wire;
 
@@ -36,6 +36,16 @@ fn matters(reason: &str, message: &str) -> bool {
     REASONS.contains(&reason)
         || reason.starts_with("Resize")
         || (reason == "Failed" && FAILURES.iter().any(|failure| message().contains(failure)))
+}
+
+/// Whether an event with these fields would be read at all.
+pub(super) fn is_relevant(reason: &Text<'_>, message: &Text<'_>, note: &Text<'_>) -> bool {
+    let Field::Is(reason) = reason else { return false };
+    let message = [message, note].into_iter().find_map(|field| match field {
+        Field::Is(text) => Some(text.as_ref()),
+        _ => None,
+    });
+    matters(reason, message.unwrap_or_default())
 }
 
 /// One delivery of an event; `None` for one that says nothing here.

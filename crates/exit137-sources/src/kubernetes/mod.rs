@@ -12,6 +12,7 @@ mod pod;
 mod quantity;
 mod reader;
 mod status;
+mod trim;
 mod wire;
 mod workload;
 mod yaml;
@@ -19,6 +20,7 @@ mod yaml;
 pub use document::{NotKubernetes, decode_json};
 pub use envelope::object_kind_hint;
 pub use quantity::{NotAQuantity, parse_bytes};
+pub use trim::{NotKept, Trimmed, trim};
 pub use yaml::{decode_yaml, looks_like_yaml};
 
 #[cfg(test)]

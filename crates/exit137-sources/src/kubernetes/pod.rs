@@ -51,7 +51,7 @@ pub(super) fn read(reader: &mut Reader<'_>, pod: &wire::Pod<'_>, deleted: bool) 
 }
 
 /// Annotations that name the pod elsewhere (a static pod's cgroup, telemetry) or say why it was restarted.
-fn is_identity(annotation: &str) -> bool {
+pub(super) fn is_identity(annotation: &str) -> bool {
     const EXACT: [&str; 3] =
         ["kubernetes.io/config.hash", "kubernetes.io/config.mirror", "kubectl.kubernetes.io/restartedAt"];
     EXACT.contains(&annotation) || annotation.starts_with("resource.opentelemetry.io/")

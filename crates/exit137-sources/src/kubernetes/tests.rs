@@ -13,6 +13,7 @@ use crate::location::Location;
 mod documents;
 mod objects;
 mod recording;
+mod trim;
 mod yaml;
 
 const PODS: &str = include_str!("../../tests/data/kubernetes/pods.watch.jsonl");

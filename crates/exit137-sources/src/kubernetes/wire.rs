@@ -26,6 +26,14 @@ macro_rules! records {
 }
 
 records! {
+    /// What is looked at before an object of any kind is read.
+    Head {
+        metadata: Field<Metadata<'a>>,
+        reason: Text<'a>,
+        message: Text<'a>,
+        note: Text<'a>,
+    }
+
     Metadata {
         name: Text<'a>,
         namespace: Text<'a>,

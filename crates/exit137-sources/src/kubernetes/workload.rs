@@ -65,9 +65,13 @@ pub(super) fn read_workload(reader: &mut Reader<'_>, workload: &wire::Workload<'
 }
 
 fn revision(reader: &mut Reader<'_>, metadata: &wire::Metadata<'_>) -> Option<u64> {
-    let is_revision = |key: &str| key == "deployment.kubernetes.io/revision";
     let (_, revision) = reader.map("metadata.annotations", &metadata.annotations, is_revision).next()?;
     revision.parse().ok()
+}
+
+/// The annotation that counts a Deployment's templates.
+pub(super) fn is_revision(annotation: &str) -> bool {
+    annotation == "deployment.kubernetes.io/revision"
 }
 
 fn read_template(reader: &mut Reader<'_>, spec: &wire::WorkloadSpec<'_>, workload: &mut Workload) {
