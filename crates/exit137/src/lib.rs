@@ -5,4 +5,5 @@
 pub mod commands;
 mod config;
 pub mod output;
+pub mod run;
 mod server;

@@ -7,6 +7,7 @@ mod leaks;
 mod machine;
 mod man;
 mod progress;
+mod run;
 mod selection;
 mod serve;
 mod terminal;
@@ -51,6 +52,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Diagnose(Box<diagnose::Diagnose>),
+    Run(Box<run::Run>),
     Leaks(leaks::Leaks),
     Journal(journal::Journal),
     Serve(Box<serve::Serve>),
@@ -65,6 +67,8 @@ pub enum Outcome {
     Done,
     /// No OOM kill found.
     NothingFound,
+    /// A command was run, and this is its exit code.
+    Ended(u8),
 }
 
 impl From<Outcome> for ExitCode {
@@ -72,6 +76,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Done => Self::SUCCESS,
             Outcome::NothingFound => Self::from(EXIT_NOTHING_FOUND),
+            Outcome::Ended(code) => Self::from(code),
         }
     }
 }
@@ -83,6 +88,7 @@ impl From<Outcome> for ExitCode {
 pub fn run(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
     match cli.command {
         Command::Diagnose(diagnose) => Ok(diagnose.run()?),
+        Command::Run(run) => Ok(run.run()),
         Command::Leaks(leaks) => Ok(leaks.run()?),
         Command::Journal(journal) => Ok(journal.run()?),
         Command::Serve(serve) => Ok(serve.run()?),

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{IsTerminal, stdout};
+use std::os::fd::AsFd;
 
 use anstream::{AutoStream, ColorChoice};
 
@@ -35,8 +36,13 @@ impl Color {
 
 /// Columns of the terminal behind standard output, within what reads well.
 pub(super) fn width() -> usize {
-    let columns = terminal_size::terminal_size_of(stdout()).map(|(width, _)| usize::from(width.0));
-    columns.unwrap_or(WIDTH_ELSEWHERE).clamp(WIDTH_MIN, WIDTH_MAX)
+    width_of(stdout()).clamp(WIDTH_MIN, WIDTH_MAX)
+}
+
+/// Columns of the terminal behind `stream`, not clamped.
+pub(super) fn width_of(stream: impl AsFd) -> usize {
+    let columns = terminal_size::terminal_size_of(stream).map(|(width, _)| usize::from(width.0));
+    columns.unwrap_or(WIDTH_ELSEWHERE)
 }
 
 /// Whether the locale is UTF-8. Without a locale it is assumed to be: containers and CI rarely set one.
