@@ -1,0 +1,269 @@
+//! Which containers pieces were received from, and what was dropped. Appending only notes in memory what changed;
+//! the database is told now and then. Nothing is lost by a kill in between: every segment says whose pieces it holds.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use exit137_core::time::UnixNanos;
+use rusqlite::{Connection, Row, params};
+
+use crate::database::{DatabaseError, While};
+use crate::piece::{ContainerId, Identity, Kind};
+
+/// One container that pieces were received from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Who it is.
+    pub identity: Identity,
+    /// The earliest time that any piece of it told of.
+    pub first: UnixNanos,
+    /// The latest.
+    pub last: UnixNanos,
+    /// Pieces received, kept or not.
+    pub pieces: u64,
+    /// Spans, samples and so on in them.
+    pub items: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Which containers.
+#[derive(Debug, Clone)]
+pub struct ContainerFilter {
+    /// Containers with any of these attributes, as name and value; all containers when it is empty.
+    pub attributes: Vec<(String, String)>,
+    /// Told of at or after this time.
+    pub from: UnixNanos,
+    /// Told of at or before this time.
+    pub to: UnixNanos,
+    /// At most so many, the last heard of first.
+    pub count: u32,
+}
+
+impl Default for ContainerFilter {
+    fn default() -> Self {
+        let (from, to) = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
+        Self { attributes: Vec::new(), from, to, count: 1000 }
+    }
+}
+
+/// What was received since the database was last told.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    containers: HashMap<ContainerId, Container>,
+}
+
+impl Pending {
+    /// Notes a piece.
+    pub fn add(&mut self, identity: &Identity, first: i64, last: i64, items: u64, bytes: u64) {
+        let container = match self.containers.entry(identity.id()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Container {
+                identity: identity.clone(),
+                first: UnixNanos(i64::MAX),
+                last: UnixNanos(i64::MIN),
+                pieces: 0,
+                items: 0,
+                bytes: 0,
+            }),
+        };
+        container.first = container.first.min(UnixNanos(first));
+        container.last = container.last.max(UnixNanos(last));
+        container.pieces += 1;
+        container.items += items;
+        container.bytes += bytes;
+    }
+
+    /// Gives up what it holds, to be written.
+    pub fn take(&mut self) -> Vec<Container> {
+        self.containers.drain().map(|(_, container)| container).collect()
+    }
+
+    /// Takes it back when it could not be written.
+    pub fn put_back(&mut self, containers: Vec<Container>) {
+        for container in containers {
+            match self.containers.entry(container.identity.id()) {
+                Entry::Vacant(new) => drop(new.insert(container)),
+                Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    known.first = known.first.min(container.first);
+                    known.last = known.last.max(container.last);
+                    known.pieces += container.pieces;
+                    known.items += container.items;
+                    known.bytes += container.bytes;
+                }
+            }
+        }
+    }
+}
+
+/// Tells the database what was received.
+pub(crate) fn save(connection: &mut Connection, containers: &[Container]) -> Result<(), DatabaseError> {
+    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let transaction = connection.transaction()?;
+        {
+            let mut insert = transaction.prepare_cached(
+                "INSERT OR IGNORE INTO container (id, identity, first_nanos, last_nanos, pieces, items, bytes)
+                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0)",
+            )?;
+            let mut update = transaction.prepare_cached(
+                "UPDATE container SET first_nanos = min(first_nanos, ?2), last_nanos = max(last_nanos, ?3),
+                 pieces = pieces + ?4, items = items + ?5, bytes = bytes + ?6 WHERE id = ?1",
+            )?;
+            let mut name = transaction.prepare_cached(
+                "INSERT OR IGNORE INTO container_name (value, key, container) VALUES (?1, ?2, ?3)",
+            )?;
+            for container in containers {
+                let (id, identity) = (container.identity.id().0, container.identity.encoded());
+                let (first, last) = (container.first.0, container.last.0);
+                if insert.execute(params![id, &**identity, first, last])? == 1 {
+                    for (key, value) in container.identity.attributes() {
+                        name.execute(params![value, key, id])?;
+                    }
+                }
+                let Container { pieces, items, bytes, .. } = *container;
+                update.execute(params![id, first, last, clamp(pieces), clamp(items), clamp(bytes)])?;
+            }
+        }
+        transaction.commit()
+    };
+    write(connection).doing("saving the catalogue")
+}
+
+fn clamp(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Containers by attributes and time, the last heard of first.
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &ContainerFilter,
+) -> Result<Vec<Container>, DatabaseError> {
+    const COLUMNS: &str = "SELECT identity, first_nanos, last_nanos, pieces, items, bytes FROM container WHERE last_nanos >= ?1 AND first_nanos <= ?2";
+    let window = (filter.from.0, filter.to.0);
+    let mut found = Vec::new();
+    if filter.attributes.is_empty() {
+        let sql = format!("{COLUMNS} ORDER BY last_nanos DESC, id LIMIT ?3");
+        let read = connection.prepare_cached(&sql).and_then(|mut statement| {
+            statement.query_map(params![window.0, window.1, filter.count], container)?.collect()
+        });
+        let rows: Vec<Option<Container>> = read.doing("reading the catalogue")?;
+        return Ok(rows.into_iter().flatten().collect());
+    }
+    let sql = format!(
+        "{COLUMNS} AND id IN (SELECT container FROM container_name WHERE value = ?3 AND key = ?4) ORDER BY last_nanos DESC, id LIMIT ?5"
+    );
+    for (key, value) in &filter.attributes {
+        let read = connection.prepare_cached(&sql).and_then(|mut statement| {
+            statement.query_map(params![window.0, window.1, value, key, filter.count], container)?.collect()
+        });
+        let rows: Vec<Option<Container>> = read.doing("reading the catalogue")?;
+        found.extend(rows.into_iter().flatten());
+    }
+    found.sort_by_key(|container| (std::cmp::Reverse(container.last), container.identity.id()));
+    found.dedup_by_key(|container| container.identity.id());
+    found.truncate(filter.count as usize);
+    Ok(found)
+}
+
+/// One container by its id.
+pub(crate) fn one(connection: &Connection, id: ContainerId) -> Result<Option<Container>, DatabaseError> {
+    let sql = "SELECT identity, first_nanos, last_nanos, pieces, items, bytes FROM container WHERE id = ?1";
+    let read = connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map([id.0], container)?.next().transpose());
+    Ok(read.doing("reading the catalogue")?.flatten())
+}
+
+/// `None` for a row that nobody can have written.
+fn container(row: &Row<'_>) -> rusqlite::Result<Option<Container>> {
+    let encoded = row.get_ref(0)?.as_blob()?;
+    let number = |index| row.get::<_, i64>(index).map(|number| number.max(0) as u64);
+    let (first, last) = (UnixNanos(row.get(1)?), UnixNanos(row.get(2)?));
+    let (pieces, items, bytes) = (number(3)?, number(4)?, number(5)?);
+    let identity = Identity::decode(encoded);
+    Ok(identity.map(|identity| Container { identity, first, last, pieces, items, bytes }))
+}
+
+/// Why pieces are gone. The numbers are in the database: never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// They were older than their kind is kept.
+    Age = 1,
+    /// The disk budget was used up.
+    Budget = 2,
+    /// Their file was damaged.
+    Damage = 3,
+    /// Samples between the highest and the lowest of their interval.
+    Thinned = 4,
+}
+
+impl Reason {
+    /// All reasons.
+    pub const ALL: [Self; 4] = [Self::Age, Self::Budget, Self::Damage, Self::Thinned];
+
+    /// As in JSON and on pages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Budget => "disk_budget",
+            Self::Damage => "damage",
+            Self::Thinned => "thinned",
+        }
+    }
+}
+
+/// Pieces that are gone: of one container, or of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Whose; `None` when whole segments went, with the pieces of all containers that were in them.
+    pub container: Option<ContainerId>,
+    /// What they held.
+    pub kind: Kind,
+    /// Why they are gone.
+    pub reason: Reason,
+    /// The earliest time that they told of.
+    pub first: UnixNanos,
+    /// The latest.
+    pub last: UnixNanos,
+    /// How many.
+    pub pieces: u64,
+    /// Spans, samples and so on in them.
+    pub items: u64,
+    /// Their bytes on the disk.
+    pub bytes: u64,
+}
+
+/// What was dropped: of these containers and of whole segments, or of everything when no containers are given.
+pub(crate) fn dropped(
+    connection: &Connection,
+    containers: Option<&[ContainerId]>,
+) -> Result<Vec<Dropped>, DatabaseError> {
+    let sql = "SELECT container, kind, reason, first_nanos, last_nanos, pieces, items, bytes FROM dropped ORDER BY id";
+    let row = |row: &Row<'_>| -> rusqlite::Result<Option<Dropped>> {
+        let number = |index| row.get::<_, i64>(index).map(|number| number.max(0) as u64);
+        let (kind, reason): (u8, u8) = (row.get(1)?, row.get(2)?);
+        let reason = Reason::ALL.into_iter().find(|known| *known as u8 == reason);
+        let (Some(kind), Some(reason)) = (Kind::from_number(kind), reason) else {
+            return Ok(None);
+        };
+        Ok(Some(Dropped {
+            container: row.get::<_, Option<[u8; 16]>>(0)?.map(ContainerId),
+            kind,
+            reason,
+            first: UnixNanos(row.get(3)?),
+            last: UnixNanos(row.get(4)?),
+            pieces: number(5)?,
+            items: number(6)?,
+            bytes: number(7)?,
+        }))
+    };
+    let read: rusqlite::Result<Vec<Option<Dropped>>> =
+        connection.prepare_cached(sql).and_then(|mut statement| statement.query_map([], row)?.collect());
+    let mut found: Vec<Dropped> = read.doing("reading what was dropped")?.into_iter().flatten().collect();
+    if let Some(containers) = containers {
+        found.retain(|one| one.container.is_none_or(|id| containers.contains(&id)));
+    }
+    Ok(found)
+}

@@ -1,0 +1,126 @@
+//! The SQLite file: what is relational. The catalogue of containers is derived from the segments and is made anew
+//! when the file is lost; lives, kills and incidents are only here.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+/// Each step takes the schema from its place in the list to the next. Never change one that was released.
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// SQLite said so.
+    #[error("{what} in the database")]
+    Sqlite {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: rusqlite::Error,
+    },
+    /// A later version of exit137 wrote it.
+    #[error("{}: schema {found}: this version of exit137 reads up to {known}", path.display())]
+    Later {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The last one known here.
+        known: i64,
+    },
+}
+
+impl DatabaseError {
+    /// Whether trying again later may help: the disk is full.
+    pub fn is_full(&self) -> bool {
+        self.code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+
+    /// Whether the file is damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode as E;
+        matches!(self.code(), Some(E::DatabaseCorrupt | E::NotADatabase))
+    }
+
+    fn code(&self) -> Option<rusqlite::ErrorCode> {
+        match self {
+            Self::Sqlite { source, .. } => source.sqlite_error_code(),
+            Self::Later { .. } => None,
+        }
+    }
+}
+
+/// Adds what was tried to an error of SQLite.
+pub(crate) trait While<T> {
+    fn doing(self, what: &'static str) -> Result<T, DatabaseError>;
+}
+
+impl<T> While<T> for rusqlite::Result<T> {
+    fn doing(self, what: &'static str) -> Result<T, DatabaseError> {
+        self.map_err(|source| DatabaseError::Sqlite { what, source })
+    }
+}
+
+/// Opens the database and brings its schema up to date. A damaged one is an error with
+/// [`DatabaseError::is_damage`].
+pub(crate) fn open(path: &Path) -> Result<Connection, DatabaseError> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).doing("opening")?;
+    connection.busy_timeout(Duration::from_secs(5)).doing("opening")?;
+    // What was committed survives a kill and a power cut; readers do not wait for a writer.
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8192;")
+        .doing("opening")?;
+    check(&connection)?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Damage that can be seen in the time that a start may take: the pages of every table are walked.
+fn check(connection: &Connection) -> Result<(), DatabaseError> {
+    let said: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).doing("checking")?;
+    if said == "ok" {
+        return Ok(());
+    }
+    let damage = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    Err(rusqlite::Error::SqliteFailure(damage, Some(said))).doing("checking")
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError> {
+    let version: i64 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).doing("reading the version")?;
+    let known = MIGRATIONS.len() as i64;
+    if version > known {
+        return Err(DatabaseError::Later { path: path.to_owned(), found: version, known });
+    }
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version.max(0) as usize) {
+        let transaction = connection.transaction().doing("migrating the schema")?;
+        transaction.execute_batch(sql).doing("migrating the schema")?;
+        transaction.pragma_update(None, "user_version", step as i64 + 1).doing("migrating the schema")?;
+        transaction.commit().doing("migrating the schema")?;
+    }
+    Ok(())
+}
+
+/// A small number that the store keeps.
+pub(crate) fn fact(connection: &Connection, name: &str) -> Result<Option<u64>, DatabaseError> {
+    use rusqlite::OptionalExtension;
+    let number: Option<i64> = connection
+        .query_row("SELECT number FROM fact WHERE name = ?1", [name], |row| row.get(0))
+        .optional()
+        .doing("reading a fact")?;
+    Ok(number.and_then(|number| u64::try_from(number).ok()))
+}
+
+pub(crate) fn put_fact(connection: &Connection, name: &str, number: u64) -> Result<(), DatabaseError> {
+    let number = i64::try_from(number).unwrap_or(i64::MAX);
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO fact (name, number) VALUES (?1, ?2)")
+        .and_then(|mut statement| statement.execute((name, number)))
+        .doing("saving a fact")?;
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What is found in the folder at the start: finishes what a kill left unfinished, and puts aside what is damaged.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalogue::{Container, Pending};
+use crate::database::{self, DatabaseError};
+use crate::direct::{self, Aligned, Appender};
+use crate::piece::Identity;
+use crate::record::KIND_IDENTITY;
+use crate::recovery::{self, Recovered};
+use crate::segment::{Damage, FileHead, Segment, seal};
+
+/// The name of a segment's file.
+pub(crate) fn name(head: &FileHead) -> String {
+    format!("{:012}-{:012}.{}.seg", head.first_log, head.last_log, head.generation)
+}
+
+/// A file with such a name is of no use any more.
+pub(crate) const UNFINISHED: &str = ".new";
+
+/// The segments of a folder.
+pub(crate) struct Opened {
+    pub segments: Vec<Arc<Segment>>,
+    pub next_log: u64,
+    pub newest_seconds: u64,
+    /// Containers of logs that a kill left behind: the database may not know them.
+    pub recovered: Vec<Container>,
+}
+
+/// Opens all segments. Sealed ones cost two reads each; logs that a kill left behind are read and sealed.
+pub(crate) fn open_segments(folder: &Path, problems: &mut Vec<String>) -> io::Result<Opened> {
+    let mut buffer = Aligned::default();
+    let mut pending = Pending::default();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.ends_with(UNFINISHED) {
+            std::fs::remove_file(&path)?;
+        } else if name.ends_with(".seg") {
+            match open_segment(&path, &mut buffer, &mut pending, problems) {
+                Ok(segment) => found.push(segment),
+                Err(damage) => put_aside(&path, &damage, problems),
+            }
+        }
+    }
+    let segments = without_replaced(found, problems);
+    let next_log = segments.iter().map(|segment| segment.head.last_log + 1).max().unwrap_or(1);
+    let newest_seconds = segments.iter().map(|segment| segment.end.newest_seconds).max().unwrap_or(0);
+    Ok(Opened { segments, next_log, newest_seconds, recovered: pending.take() })
+}
+
+fn open_segment(
+    path: &Path,
+    buffer: &mut Aligned,
+    pending: &mut Pending,
+    problems: &mut Vec<String>,
+) -> Result<Segment, Damage> {
+    match Segment::open(path, buffer) {
+        Err(Damage::NoIndex) => {
+            repair(path, pending, problems)?;
+            Segment::open(path, buffer)
+        }
+        opened => opened,
+    }
+}
+
+/// Reads a file without an index, and gives it one.
+fn repair(path: &Path, pending: &mut Pending, problems: &mut Vec<String>) -> Result<(), Damage> {
+    let file = direct::open_to_read(path)?;
+    let Recovered { head, mut entries, end, damaged_bytes } = recovery::scan(&file)?;
+    if damaged_bytes > 0 {
+        problems.push(format!("{}: {damaged_bytes} bytes are damaged and are left out", path.display()));
+    }
+    let mut identities = BTreeMap::new();
+    let records = crate::segment::Records { file: &file, nonce: head.nonce };
+    let introductions: Vec<_> = entries.iter().filter(|entry| entry.kind == KIND_IDENTITY).copied().collect();
+    records.each_stored(&introductions, &mut Aligned::default(), &mut |_| (), &mut |entry, body, _| {
+        if let Some(identity) = Identity::decode(body) {
+            identities.insert(entry.container, identity);
+        }
+        true
+    })?;
+    for entry in entries.iter().filter(|entry| entry.kind().is_some()) {
+        if let Some(identity) = identities.get(&entry.container) {
+            let (items, bytes) = (u64::from(entry.count), u64::from(entry.raw_bytes));
+            pending.add(identity, entry.first, entry.last, items, bytes);
+        }
+    }
+    seal(Appender::resume(path, end)?, head.nonce, &mut entries, head.oldest_seconds)?;
+    Ok(())
+}
+
+/// A kill between "the new segment is there" and "the old ones are gone" leaves both: the newer generation counts.
+fn without_replaced(mut found: Vec<Segment>, problems: &mut Vec<String>) -> Vec<Arc<Segment>> {
+    found.sort_by_key(|segment| std::cmp::Reverse(segment.head.generation));
+    let mut kept: Vec<Arc<Segment>> = Vec::new();
+    for segment in found {
+        let covers = |other: &Arc<Segment>| {
+            other.head.first_log <= segment.head.first_log && segment.head.last_log <= other.head.last_log
+        };
+        if kept.iter().any(covers) {
+            if let Err(error) = std::fs::remove_file(&segment.path) {
+                problems.push(format!("{}: cannot be removed: {error}", segment.path.display()));
+            }
+        } else {
+            kept.push(Arc::new(segment));
+        }
+    }
+    kept.sort_by_key(|segment| segment.head.first_log);
+    kept
+}
+
+/// Renames what cannot be used, so that it is neither read again nor lost.
+fn put_aside(path: &Path, why: &dyn std::error::Error, problems: &mut Vec<String>) {
+    let aside = free_name(path);
+    let renamed = std::fs::rename(path, &aside);
+    let place =
+        if renamed.is_ok() { format!("kept as {}", aside.display()) } else { "left where it is".to_owned() };
+    let source = why.source().map(|source| format!(": {source}")).unwrap_or_default();
+    problems.push(format!("{}: {why}{source}; {place}", path.display()));
+}
+
+fn free_name(path: &Path) -> PathBuf {
+    let name = |number: u32| path.with_added_extension(format!("damaged-{number}"));
+    (1..).map(name).find(|name| !name.exists()).unwrap_or_else(|| name(0))
+}
+
+/// Opens the database; a damaged one is put aside, and a new one made.
+pub(crate) fn open_database(
+    path: &Path,
+    problems: &mut Vec<String>,
+) -> Result<rusqlite::Connection, DatabaseError> {
+    match database::open(path) {
+        Err(error) if error.is_damage() => {
+            put_aside(path, &error, problems);
+            for ending in ["-wal", "-shm"] {
+                let mut beside = path.as_os_str().to_owned();
+                beside.push(ending);
+                let _ = std::fs::remove_file(PathBuf::from(beside));
+            }
+            database::open(path)
+        }
+        opened => opened,
+    }
+}

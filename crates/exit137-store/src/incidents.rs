@@ -1,0 +1,359 @@
+//! Incidents, kills and lives: the rows that people list, filter and sort. Their JSON is the caller's and is kept as
+//! it came.
+
+use exit137_core::time::UnixNanos;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use crate::database::{DatabaseError, While};
+
+/// One incident: columns to find it by, and its verdict.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Incident {
+    /// What the incident is known by outside; the caller makes it, the same for the same incident.
+    pub key: String,
+    /// Kubernetes namespace; empty without Kubernetes.
+    pub namespace: String,
+    /// The workload's name.
+    pub workload: String,
+    /// The container's name.
+    pub container: String,
+    /// The cause, as in JSON.
+    pub cause: String,
+    /// The first operation; empty when none is named.
+    pub operation: String,
+    /// The version that was killed.
+    pub version: String,
+    /// Of the cause.
+    pub probability: f64,
+    /// How many.
+    pub kills: u32,
+    /// The first kill.
+    pub first: UnixNanos,
+    /// The last kill.
+    pub last: UnixNanos,
+    /// Whether no more evidence is waited for.
+    pub settled: bool,
+    /// The verdict. Empty in lists.
+    pub json: String,
+}
+
+/// What a list is sorted by; ties by the last kill, then by age of the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sort {
+    /// Last kill.
+    #[default]
+    Last,
+    /// First kill.
+    First,
+    /// Number of kills.
+    Kills,
+    /// Certainty.
+    Probability,
+    /// Namespace, then workload.
+    Workload,
+    /// Name of the cause.
+    Cause,
+}
+
+/// Which incidents. Empty strings and `None` ask for nothing.
+#[derive(Debug, Clone, Default)]
+pub struct IncidentFilter {
+    /// Exactly this namespace.
+    pub namespace: String,
+    /// Exactly this workload.
+    pub workload: String,
+    /// Exactly this cause.
+    pub cause: String,
+    /// This text anywhere in namespace, workload, container, operation or version; case does not matter (ASCII).
+    pub text: String,
+    /// Killed at or after this time.
+    pub from: Option<UnixNanos>,
+    /// Killed at or before this time.
+    pub to: Option<UnixNanos>,
+    /// At least this certain.
+    pub probability_min: Option<f64>,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// By what.
+    pub sort: Sort,
+    /// The smallest first.
+    pub ascending: bool,
+    /// Rows to leave out.
+    pub skip: u32,
+    /// Rows to give.
+    pub count: u32,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { sort: Sort::Last, ascending: false, skip: 0, count: 50 }
+    }
+}
+
+/// Part of a list of incidents.
+#[derive(Debug, Clone, Default)]
+pub struct Incidents {
+    /// How many there are, on all pages.
+    pub total: u64,
+    /// Those of the page, without their JSON.
+    pub page: Vec<Incident>,
+}
+
+const COLUMNS: &str = "key, namespace, workload, container, cause, operation, version, probability, kills, \
+                       first_nanos, last_nanos, settled";
+
+fn incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
+    Ok(Incident {
+        key: row.get(0)?,
+        namespace: row.get(1)?,
+        workload: row.get(2)?,
+        container: row.get(3)?,
+        cause: row.get(4)?,
+        operation: row.get(5)?,
+        version: row.get(6)?,
+        probability: row.get(7)?,
+        kills: row.get(8)?,
+        first: UnixNanos(row.get(9)?),
+        last: UnixNanos(row.get(10)?),
+        settled: row.get(11)?,
+        json: String::new(),
+    })
+}
+
+pub(crate) fn put(connection: &Connection, incident: &Incident) -> Result<(), DatabaseError> {
+    let sql = "INSERT INTO incident (key, namespace, workload, container, cause, operation, version, probability, kills,
+            first_nanos, last_nanos, settled, json)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+        ON CONFLICT (key) DO UPDATE SET namespace = ?2, workload = ?3, container = ?4, cause = ?5, operation = ?6,
+            version = ?7, probability = ?8, kills = ?9, first_nanos = ?10, last_nanos = ?11, settled = ?12, json = ?13";
+    // SQLite stores a NaN as NULL, which the column refuses.
+    let probability = if incident.probability.is_nan() { 0.0 } else { incident.probability };
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| {
+            statement.execute(params![
+                incident.key,
+                incident.namespace,
+                incident.workload,
+                incident.container,
+                incident.cause,
+                incident.operation,
+                incident.version,
+                probability,
+                incident.kills,
+                incident.first.0,
+                incident.last.0,
+                incident.settled,
+                incident.json,
+            ])
+        })
+        .doing("saving an incident")?;
+    Ok(())
+}
+
+pub(crate) fn one(connection: &Connection, key: &str) -> Result<Option<Incident>, DatabaseError> {
+    let sql = format!("SELECT {COLUMNS}, json FROM incident WHERE key = ?1");
+    let row = |row: &Row<'_>| Ok(Incident { json: row.get(12)?, ..incident(row)? });
+    connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_row([key], row).optional())
+        .doing("reading an incident")
+}
+
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &IncidentFilter,
+    page: Page,
+) -> Result<Incidents, DatabaseError> {
+    let (wheres, values) = conditions(filter);
+    let direction = if page.ascending { "ASC" } else { "DESC" };
+    let order = match page.sort {
+        Sort::Last => format!("last_nanos {direction}"),
+        Sort::First => format!("first_nanos {direction}"),
+        Sort::Kills => format!("kills {direction}"),
+        Sort::Probability => format!("probability {direction}"),
+        Sort::Workload => format!("namespace {direction}, workload {direction}"),
+        Sort::Cause => format!("cause {direction}"),
+    };
+    let sql = format!("SELECT count(*) FROM incident{wheres}");
+    let total: i64 = connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_row(params_from_iter(&values), |row| row.get(0)))
+        .doing("counting incidents")?;
+    let total = total.max(0) as u64;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM incident{wheres} ORDER BY {order}, last_nanos DESC, id LIMIT {} OFFSET {}",
+        page.count, page.skip
+    );
+    let page = connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_map(params_from_iter(&values), incident)?.collect())
+        .doing("listing incidents")?;
+    Ok(Incidents { total, page })
+}
+
+fn conditions(filter: &IncidentFilter) -> (String, Vec<Value>) {
+    let mut wheres = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
+    for (column, text) in
+        [("namespace", &filter.namespace), ("workload", &filter.workload), ("cause", &filter.cause)]
+    {
+        if !text.is_empty() {
+            values.push(text.clone().into());
+            wheres.push(format!("{column} = ?{}", values.len()));
+        }
+    }
+    if !filter.text.is_empty() {
+        values.push(filter.text.to_ascii_lowercase().into());
+        let all = "namespace || char(10) || workload || char(10) || container || char(10) || operation || char(10) || version";
+        wheres.push(format!("instr(lower({all}), ?{}) > 0", values.len()));
+    }
+    if let Some(from) = filter.from {
+        values.push(from.0.into());
+        wheres.push(format!("last_nanos >= ?{}", values.len()));
+    }
+    if let Some(to) = filter.to {
+        values.push(to.0.into());
+        wheres.push(format!("first_nanos <= ?{}", values.len()));
+    }
+    if let Some(least) = filter.probability_min {
+        values.push(least.into());
+        wheres.push(format!("probability >= ?{}", values.len()));
+    }
+    let wheres = if wheres.is_empty() { String::new() } else { format!(" WHERE {}", wheres.join(" AND ")) };
+    (wheres, values)
+}
+
+/// One kill that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kill {
+    /// The same for the same kill, whoever saw it.
+    pub key: String,
+    /// When.
+    pub at: UnixNanos,
+    /// Of the pod; empty when not known.
+    pub pod_uid: String,
+    /// 64 hex digits; empty when not known.
+    pub container_id: String,
+    /// The key of its incident; empty while it has none.
+    pub incident: String,
+    /// Whatever else the caller keeps of it.
+    pub json: String,
+}
+
+pub(crate) fn put_kills(connection: &mut Connection, kills: &[Kill]) -> Result<(), DatabaseError> {
+    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let transaction = connection.transaction()?;
+        for kill in kills {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO kill (key, at_nanos, pod_uid, container_id, incident, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute(params![kill.key, kill.at.0, kill.pod_uid, kill.container_id, kill.incident, kill.json])?;
+        }
+        transaction.commit()
+    };
+    write(connection).doing("saving kills")
+}
+
+pub(crate) fn kills(
+    connection: &Connection,
+    from: UnixNanos,
+    to: UnixNanos,
+    incident: Option<&str>,
+) -> Result<Vec<Kill>, DatabaseError> {
+    let sql = "SELECT key, at_nanos, pod_uid, container_id, incident, json FROM kill
+        WHERE at_nanos BETWEEN ?1 AND ?2 AND (?3 IS NULL OR incident = ?3) ORDER BY at_nanos, key";
+    let row = |row: &Row<'_>| {
+        Ok(Kill {
+            key: row.get(0)?,
+            at: UnixNanos(row.get(1)?),
+            pod_uid: row.get(2)?,
+            container_id: row.get(3)?,
+            incident: row.get(4)?,
+            json: row.get(5)?,
+        })
+    };
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map(params![from.0, to.0, incident], row)?.collect())
+        .doing("reading kills")
+}
+
+/// One run of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Life {
+    /// The same for the same life.
+    pub key: String,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// The workload's name.
+    pub workload: String,
+    /// Of the pod.
+    pub pod_uid: String,
+    /// The container's name.
+    pub container: String,
+    /// 64 hex digits.
+    pub container_id: String,
+    /// When it started.
+    pub started: Option<UnixNanos>,
+    /// When it ended.
+    pub ended: Option<UnixNanos>,
+    /// Whatever else the caller keeps of it.
+    pub json: String,
+}
+
+pub(crate) fn put_lives(connection: &mut Connection, lives: &[Life]) -> Result<(), DatabaseError> {
+    let sql = "INSERT OR REPLACE INTO life (key, namespace, workload, pod_uid, container, container_id, started_nanos,
+        ended_nanos, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let transaction = connection.transaction()?;
+        for life in lives {
+            let (started, ended) = (life.started.map(|at| at.0), life.ended.map(|at| at.0));
+            transaction.prepare_cached(sql)?.execute(params![
+                life.key,
+                life.namespace,
+                life.workload,
+                life.pod_uid,
+                life.container,
+                life.container_id,
+                started,
+                ended,
+                life.json
+            ])?;
+        }
+        transaction.commit()
+    };
+    write(connection).doing("saving lives")
+}
+
+/// The lives of a workload, the last started first; at most `count`.
+pub(crate) fn lives(
+    connection: &Connection,
+    namespace: &str,
+    workload: &str,
+    count: u32,
+) -> Result<Vec<Life>, DatabaseError> {
+    let sql =
+        "SELECT key, namespace, workload, pod_uid, container, container_id, started_nanos, ended_nanos, json
+        FROM life WHERE namespace = ?1 AND workload = ?2 ORDER BY started_nanos DESC, key LIMIT ?3";
+    let row = |row: &Row<'_>| {
+        Ok(Life {
+            key: row.get(0)?,
+            namespace: row.get(1)?,
+            workload: row.get(2)?,
+            pod_uid: row.get(3)?,
+            container: row.get(4)?,
+            container_id: row.get(5)?,
+            started: row.get::<_, Option<i64>>(6)?.map(UnixNanos),
+            ended: row.get::<_, Option<i64>>(7)?.map(UnixNanos),
+            json: row.get(8)?,
+        })
+    };
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map(params![namespace, workload, count], row)?.collect())
+        .doing("reading lives")
+}

@@ -1,0 +1,375 @@
+//! Segments: files of records. One is being appended to (the log); the others are sealed: their index lies at the
+//! end, and nothing in them changes any more. `FORMAT.md` describes every byte.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::direct::{self, Aligned, Appender, BLOCK};
+use crate::piece::{ContainerId, Encoding, Found};
+use crate::record::{Entry, HEAD_BYTES};
+
+const HEAD_MAGIC: [u8; 8] = *b"e137seg\n";
+const END_MAGIC: [u8; 8] = *b"e137end\n";
+/// The version of everything that is in a segment.
+pub(crate) const VERSION: u32 = 1;
+/// Before each piece of several that were joined: encoding, first, last, count, length.
+pub(crate) const JOINED_HEAD_BYTES: usize = 25;
+/// No record is larger, so that a damaged length cannot ask for gigabytes.
+pub(crate) const BODY_BYTES_MAX: u32 = 64 << 20;
+/// Neighbours are read together up to this many bytes.
+const READ_BYTES: u64 = 1 << 20;
+/// One container id is kept in memory for so many entries of an index.
+const FENCE_ENTRIES: u64 = 64;
+
+/// The first 64 bytes of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileHead {
+    /// Goes into every checksum of the file.
+    pub nonce: u64,
+    /// The logs whose pieces are in it, by their numbers.
+    pub first_log: u64,
+    pub last_log: u64,
+    /// 0 in a log; more than that of everything it was made from.
+    pub generation: u32,
+    /// When the oldest of its pieces arrived, on the store's clock.
+    pub oldest_seconds: u64,
+}
+
+impl FileHead {
+    pub fn to_bytes(self) -> [u8; HEAD_BYTES] {
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[..8].copy_from_slice(&HEAD_MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.nonce.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.first_log.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.last_log.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.oldest_seconds.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..60]);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Damage> {
+        let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk().ok_or(Damage::NoSegment)?;
+        if bytes[..8] != HEAD_MAGIC || number(bytes, 60, 4) != u64::from(crc32fast::hash(&bytes[..60])) {
+            return Err(Damage::NoSegment);
+        }
+        if number(bytes, 8, 4) != u64::from(VERSION) {
+            return Err(Damage::Version(number(bytes, 8, 4) as u32));
+        }
+        Ok(Self {
+            generation: number(bytes, 12, 4) as u32,
+            nonce: number(bytes, 16, 8),
+            first_log: number(bytes, 24, 8),
+            last_log: number(bytes, 32, 8),
+            oldest_seconds: number(bytes, 40, 8),
+        })
+    }
+}
+
+/// The last 64 bytes of a sealed segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileEnd {
+    pub index_offset: u64,
+    pub entries: u64,
+    /// The earliest and the latest time of any piece.
+    pub first: i64,
+    pub last: i64,
+    /// When the newest of its pieces arrived, on the store's clock.
+    pub newest_seconds: u64,
+    /// A bit for each kind that is in it.
+    pub kinds: u32,
+}
+
+impl FileEnd {
+    fn of(entries: &[Entry], index_offset: u64, newest_seconds: u64) -> Self {
+        let pieces = || entries.iter().filter(|entry| entry.kind().is_some());
+        Self {
+            index_offset,
+            entries: entries.len() as u64,
+            first: pieces().map(|entry| entry.first).min().unwrap_or(i64::MAX),
+            last: pieces().map(|entry| entry.last).max().unwrap_or(i64::MIN),
+            newest_seconds,
+            kinds: pieces().fold(0, |kinds, entry| kinds | 1 << (entry.kind & 31)),
+        }
+    }
+
+    fn to_bytes(self, nonce: u64) -> [u8; HEAD_BYTES] {
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[..8].copy_from_slice(&END_MAGIC);
+        bytes[8..16].copy_from_slice(&self.index_offset.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.entries.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.first.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.last.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.newest_seconds.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.kinds.to_le_bytes());
+        let crc = crc_with(nonce, &bytes[..60]);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8], nonce: u64, length: u64) -> Option<Self> {
+        let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk()?;
+        let sound =
+            bytes[..8] == END_MAGIC && number(bytes, 60, 4) == u64::from(crc_with(nonce, &bytes[..60]));
+        let end = Self {
+            index_offset: number(bytes, 8, 8),
+            entries: number(bytes, 16, 8),
+            first: number(bytes, 24, 8) as i64,
+            last: number(bytes, 32, 8) as i64,
+            newest_seconds: number(bytes, 40, 8),
+            kinds: number(bytes, 48, 4) as u32,
+        };
+        let fits = end.entries.checked_mul(HEAD_BYTES as u64)?.checked_add(end.index_offset)? < length;
+        (sound && fits).then_some(end)
+    }
+}
+
+fn number(bytes: &[u8; HEAD_BYTES], at: usize, width: usize) -> u64 {
+    bytes[at..at + width].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn crc_with(nonce: u64, bytes: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&nonce.to_le_bytes());
+    crc.update(bytes);
+    crc.finalize()
+}
+
+/// What is wrong with bytes of a file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Damage {
+    /// The start of the file.
+    #[error("not a segment: expected `e137seg` and a sound checksum")]
+    NoSegment,
+    /// Written by a later version.
+    #[error("segment format {0}: this version of exit137 reads format {VERSION}")]
+    Version(u32),
+    /// The end of the file.
+    #[error("no index: expected `e137end` and a sound checksum in the last 64 bytes")]
+    NoIndex,
+    /// One entry of the index.
+    #[error("the index has a wrong checksum")]
+    Index,
+    /// One record.
+    #[error("the record at byte {0} has a wrong checksum")]
+    Record(u64),
+    /// The file could not be read.
+    #[error("cannot read")]
+    Io(#[from] io::Error),
+}
+
+/// A sealed segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub path: PathBuf,
+    pub head: FileHead,
+    pub end: FileEnd,
+    pub length: u64,
+    file: File,
+    /// The container of every 64th entry of the index, read when it is first asked for.
+    fences: OnceLock<Vec<ContainerId>>,
+}
+
+impl Segment {
+    /// Opens a sealed segment: two reads, whatever its size.
+    pub fn open(path: &Path, buffer: &mut Aligned) -> Result<Self, Damage> {
+        let file = direct::open_to_read(path)?;
+        let length = file.metadata()?.len();
+        let head = FileHead::from_bytes(direct::read_at(&file, 0, HEAD_BYTES, buffer)?)?;
+        let end_offset = length.checked_sub(HEAD_BYTES as u64).ok_or(Damage::NoSegment)?;
+        let end = direct::read_at(&file, end_offset, HEAD_BYTES, buffer)?;
+        let end = FileEnd::from_bytes(end, head.nonce, length).ok_or(Damage::NoIndex)?;
+        Ok(Self { path: path.to_owned(), head, end, length, file, fences: OnceLock::new() })
+    }
+
+    /// Whether a piece in it may touch the time from `from` to `to`.
+    pub fn touches(&self, from: i64, to: i64) -> bool {
+        self.end.first <= to && from <= self.end.last
+    }
+
+    /// The whole index.
+    pub fn entries(&self, buffer: &mut Aligned) -> Result<Vec<Entry>, Damage> {
+        self.entries_between(0, self.end.entries, buffer)
+    }
+
+    /// The entries of one container.
+    pub fn entries_of(&self, container: ContainerId, buffer: &mut Aligned) -> Result<Vec<Entry>, Damage> {
+        let fences = match self.fences.get() {
+            Some(fences) => fences,
+            None => {
+                let all = self.entries(buffer)?;
+                self.fences.get_or_init(|| {
+                    all.iter().step_by(FENCE_ENTRIES as usize).map(|entry| entry.container).collect()
+                })
+            }
+        };
+        let from = fences.partition_point(|fence| *fence < container).saturating_sub(1) as u64;
+        let to = fences.partition_point(|fence| *fence <= container) as u64;
+        let to = (to * FENCE_ENTRIES).min(self.end.entries);
+        let mut entries = self.entries_between(from * FENCE_ENTRIES, to, buffer)?;
+        entries.retain(|entry| entry.container == container);
+        Ok(entries)
+    }
+
+    fn entries_between(&self, from: u64, to: u64, buffer: &mut Aligned) -> Result<Vec<Entry>, Damage> {
+        let length = to.saturating_sub(from) as usize * HEAD_BYTES;
+        let offset = self.end.index_offset + from * HEAD_BYTES as u64;
+        let bytes = direct::read_at(&self.file, offset, length, buffer)?;
+        if bytes.len() < length {
+            return Err(Damage::Index);
+        }
+        let entries = bytes.chunks_exact(HEAD_BYTES);
+        entries.map(|bytes| Entry::from_index(bytes, self.head.nonce).ok_or(Damage::Index)).collect()
+    }
+
+    /// The file and what its checksums start from.
+    pub fn records(&self) -> Records<'_> {
+        Records { file: &self.file, nonce: self.head.nonce }
+    }
+}
+
+/// Where records are read from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Records<'a> {
+    pub file: &'a File,
+    pub nonce: u64,
+}
+
+/// Memory that reading uses again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub read: Aligned,
+    pub raw: Vec<u8>,
+}
+
+impl Records<'_> {
+    /// Calls `each` with every one of `entries`, which are in order of their offsets, and its body as it is stored.
+    /// A damaged record is given to `damaged`, and its neighbours are read on.
+    pub fn each_stored(
+        &self,
+        entries: &[Entry],
+        buffer: &mut Aligned,
+        damaged: &mut dyn FnMut(Damage),
+        each: &mut dyn FnMut(&Entry, &[u8], u32) -> bool,
+    ) -> io::Result<()> {
+        let mut rest = entries;
+        while let Some(first) = rest.first() {
+            let near =
+                |entry: &&Entry| entry.offset.saturating_add(entry.span()) - first.offset <= READ_BYTES;
+            let together = rest.iter().take_while(near).count().max(1);
+            let (group, after) = rest.split_at(together);
+            rest = after;
+            let end = group.iter().map(|entry| entry.offset + entry.span()).max().unwrap_or(first.offset);
+            let bytes = direct::read_at(self.file, first.offset, (end - first.offset) as usize, buffer)?;
+            for entry in group {
+                match self.stored((entry.offset - first.offset) as usize, bytes, entry) {
+                    Some((body, crc)) => {
+                        if !each(entry, body, crc) {
+                            return Ok(());
+                        }
+                    }
+                    None => damaged(Damage::Record(entry.offset)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stored<'b>(&self, at: usize, bytes: &'b [u8], entry: &Entry) -> Option<(&'b [u8], u32)> {
+        let head = bytes.get(at..at + HEAD_BYTES)?;
+        let (found, crc) = Entry::from_head(head, self.nonce, entry.offset)?;
+        let body = bytes.get(at + HEAD_BYTES..)?.get(..found.stored_bytes as usize)?;
+        (found == *entry && crc32fast::hash(body) == crc).then_some((body, crc))
+    }
+
+    /// Calls `each` with every piece of `entries`, decompressed. `false` from it ends the reading.
+    pub fn each_piece(
+        &self,
+        entries: &[Entry],
+        scratch: &mut Scratch,
+        damaged: &mut dyn FnMut(Damage),
+        each: &mut dyn FnMut(Found<'_>) -> bool,
+    ) -> io::Result<()> {
+        let Scratch { read, raw } = scratch;
+        let mut broken = Vec::new();
+        self.each_stored(entries, read, damaged, &mut |entry, stored, _| match pieces_of(
+            entry, stored, raw, each,
+        ) {
+            Some(go_on) => go_on,
+            None => {
+                broken.push(entry.offset);
+                true
+            }
+        })?;
+        broken.into_iter().for_each(|offset| damaged(Damage::Record(offset)));
+        Ok(())
+    }
+}
+
+/// Takes a record apart into its pieces; `None` when it is not one.
+fn pieces_of(
+    entry: &Entry,
+    stored: &[u8],
+    raw: &mut Vec<u8>,
+    each: &mut dyn FnMut(Found<'_>) -> bool,
+) -> Option<bool> {
+    let mut rest = stored;
+    if entry.zstd {
+        if entry.raw_bytes > BODY_BYTES_MAX {
+            return None;
+        }
+        raw.clear();
+        raw.reserve(entry.raw_bytes as usize);
+        zstd::bulk::Decompressor::new().ok()?.decompress_to_buffer(stored, raw).ok()?;
+        if raw.len() != entry.raw_bytes as usize {
+            return None;
+        }
+        rest = raw;
+    }
+    let kind = entry.kind()?;
+    let whole = |bytes, encoding, first, last, count| {
+        let (first, last) = (exit137_core::time::UnixNanos(first), exit137_core::time::UnixNanos(last));
+        Found { container: entry.container, kind, encoding, first, last, count, bytes }
+    };
+    if !entry.joined {
+        return Some(each(whole(rest, entry.encoding()?, entry.first, entry.last, entry.count)));
+    }
+    while !rest.is_empty() {
+        let (head, after) = rest.split_first_chunk::<JOINED_HEAD_BYTES>()?;
+        let number = |at: usize, width: usize| {
+            head[at..at + width].iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let (bytes, after) = after.split_at_checked(number(21, 4) as usize)?;
+        let (first, last, count) = (number(1, 8) as i64, number(9, 8) as i64, number(17, 4) as u32);
+        if !each(whole(bytes, Encoding::from_number(head[0])?, first, last, count)) {
+            return Some(false);
+        }
+        rest = after;
+    }
+    Some(true)
+}
+
+/// Ends a segment: index and end. `entries` are put into the order of the index.
+pub(crate) fn seal(
+    mut file: Appender,
+    nonce: u64,
+    entries: &mut [Entry],
+    newest_seconds: u64,
+) -> io::Result<()> {
+    entries.sort_unstable_by_key(Entry::key);
+    let index_offset = file.position();
+    for entry in entries.iter() {
+        file.append(&entry.to_index(nonce))?;
+    }
+    // The end lies in the last bytes of a whole block.
+    let position = file.position();
+    let end_offset = (position + HEAD_BYTES as u64).next_multiple_of(BLOCK as u64) - HEAD_BYTES as u64;
+    file.append(&[0; BLOCK][..(end_offset - position) as usize])?;
+    file.append(&FileEnd::of(entries, index_offset, newest_seconds).to_bytes(nonce))?;
+    file.finish()?;
+    Ok(())
+}

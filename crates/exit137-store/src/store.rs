@@ -1,0 +1,543 @@
+//! The store as the server sees it: opens the folder, hands pieces to the writing thread, and reads them back from
+//! wherever they lie.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
+
+use exit137_core::time::UnixNanos;
+
+use crate::catalogue::{self, Container, ContainerFilter, Dropped, Pending};
+use crate::clock::{Clock, wall_seconds};
+use crate::database::{self, DatabaseError};
+use crate::direct::Aligned;
+use crate::incidents::{self, Incident, IncidentFilter, Incidents, Kill, Life, Page};
+use crate::options::StoreOptions;
+use crate::piece::{ContainerId, Found, Kind, Piece};
+use crate::record::Entry;
+use crate::segment::{Damage, FileHead, Scratch, Segment};
+use crate::state::State;
+use crate::writer::{self, Ack, AppendError, OpenLog, Owner, Queue, over_budget};
+use crate::{folder, siphash};
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{}: already in use by process {pid}: one server a data folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// Who has it, as far as is known.
+        pid: String,
+    },
+    /// The folder or a file in it.
+    #[error("cannot {what} {}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The database.
+    #[error("{}: cannot be used", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: DatabaseError,
+    },
+}
+
+/// Which pieces to read.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Of these containers; of all when `None`.
+    pub containers: Option<Vec<ContainerId>>,
+    /// Pieces that tell of this time or a later one.
+    pub from: UnixNanos,
+    /// Pieces that tell of this time or an earlier one.
+    pub to: UnixNanos,
+    /// Of these kinds; of all when it is empty.
+    pub kinds: Vec<Kind>,
+    /// Stop after so many bytes. The newest come first.
+    pub bytes_max: u64,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        let (from, to) = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
+        Self { containers: None, from, to, kinds: Vec::new(), bytes_max: u64::MAX }
+    }
+}
+
+impl Query {
+    pub(crate) fn wants(&self, entry: &Entry) -> bool {
+        let Some(kind) = entry.kind() else {
+            return false;
+        };
+        (self.kinds.is_empty() || self.kinds.contains(&kind))
+            && self.wants_time(entry.first, entry.last)
+            && self.containers.as_ref().is_none_or(|containers| containers.contains(&entry.container))
+    }
+
+    fn wants_time(&self, first: i64, last: i64) -> bool {
+        first <= self.to.0 && self.from.0 <= last
+    }
+}
+
+/// What a reading came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadSummary {
+    /// Pieces given.
+    pub pieces: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether `bytes_max` ended it.
+    pub truncated: bool,
+    /// Records that should have been read and were damaged.
+    pub damaged: u64,
+}
+
+/// Problems are for people: the last ones are enough.
+const PROBLEMS_MAX: usize = 100;
+
+/// The files that are read from.
+#[derive(Default)]
+pub(crate) struct Live {
+    /// Sealed, by the number of their first log.
+    pub segments: Vec<Arc<Segment>>,
+    /// The log that is written, and such as could not be sealed.
+    pub logs: Vec<Arc<OpenLog>>,
+}
+
+/// What threads share.
+pub(crate) struct Inner {
+    pub folder: PathBuf,
+    pub options: StoreOptions,
+    pub queue: Queue,
+    pub live: RwLock<Live>,
+    pub database: Mutex<rusqlite::Connection>,
+    pub pending: Mutex<Pending>,
+    pub clock: Clock,
+    /// Of all files of segments, as reserved or as long as they are.
+    pub disk_bytes: AtomicU64,
+    /// Bytes appended since the store was opened.
+    pub appended_bytes: AtomicU64,
+    problems: Mutex<Vec<String>>,
+    next_log: AtomicU64,
+    nonces: AtomicU64,
+}
+
+/// The flight recorder's memory. Closing waits until everything accepted is on the disk.
+pub struct Store {
+    inner: Arc<Inner>,
+    writer: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
+    /// Dropped to end the keeper.
+    keeping: Option<mpsc::Sender<()>>,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in `folder`, made if it is not there. What a kill left unfinished is finished; what is
+    /// damaged is put aside and is in [`problems`](Self::problems).
+    pub fn open(folder: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        let segments = folder.join("segments");
+        let io = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Io { what, path, source }
+        };
+        std::fs::create_dir_all(&segments).map_err(io("make the folder", &segments))?;
+        let lock = lock(folder)?;
+        let mut problems = Vec::new();
+        let path = folder.join("exit137.sqlite");
+        let database = folder::open_database(&path, &mut problems)
+            .map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        let opened = folder::open_segments(&segments, &mut problems).map_err(io("read", &segments))?;
+
+        let clock_error = |source| OpenError::Database { path: path.clone(), source };
+        let fact = |name| database::fact(&database, name).map_err(clock_error);
+        let reached = opened.newest_seconds.max(fact("clock_seconds")?.unwrap_or(0));
+        let clock = Clock::resume(reached, fact("wall_seconds")?, wall_seconds());
+        let inner = Arc::new(Inner {
+            folder: folder.to_owned(),
+            options,
+            queue: Queue::default(),
+            disk_bytes: AtomicU64::new(opened.segments.iter().map(|segment| segment.length).sum()),
+            appended_bytes: AtomicU64::new(0),
+            live: RwLock::new(Live { segments: opened.segments, logs: Vec::new() }),
+            database: Mutex::new(database),
+            pending: Mutex::default(),
+            clock,
+            problems: Mutex::default(),
+            next_log: AtomicU64::new(opened.next_log),
+            nonces: AtomicU64::new(siphash::seed()),
+        });
+        problems.into_iter().for_each(|problem| inner.problem(problem));
+        inner.catalogue_recovered(&opened.recovered);
+        Self::start(inner, lock).map_err(io("start a thread for", folder))
+    }
+
+    fn start(inner: Arc<Inner>, lock: File) -> io::Result<Self> {
+        let writing = Arc::clone(&inner);
+        let writer = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+            let (bytes, age) = (writing.options.log_bytes(), writing.options.log_age());
+            writer::run(&writing.queue, &*writing, bytes, age);
+        })?;
+        let (keeping, ended) = mpsc::channel();
+        let kept = Arc::clone(&inner);
+        let keeper = std::thread::Builder::new()
+            .name("store-keeper".to_owned())
+            .spawn(move || crate::keeper::run(&kept, &ended))?;
+        Ok(Self { inner, writer: Some(writer), keeper: Some(keeper), keeping: Some(keeping), _lock: lock })
+    }
+
+    /// Keeps pieces: returns when they are on the disk, all or none. Many callers at once share a sync.
+    pub fn append(&self, pieces: Vec<Piece>) -> Result<Ack, AppendError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.append_then(pieces, move |answer| drop(sender.send(answer)));
+        receiver.recv().unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Keeps pieces without waiting: `done` is called once, with what [`append`](Self::append) would have returned,
+    /// from the writing thread. It must not block.
+    pub fn append_then(
+        &self,
+        pieces: Vec<Piece>,
+        done: impl FnOnce(Result<Ack, AppendError>) + Send + 'static,
+    ) {
+        self.inner.queue.push(pieces, self.inner.options.queue_bytes(), Box::new(done));
+    }
+
+    /// Calls `each` with every piece that `query` asks for, those that arrived last first, until it breaks off. Pieces are whole:
+    /// one that reaches into the window may reach out of it too.
+    pub fn read(
+        &self,
+        query: &Query,
+        each: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
+    ) -> io::Result<ReadSummary> {
+        let (segments, logs) = {
+            let live = self.inner.live.read().unwrap_or_else(PoisonError::into_inner);
+            let touched = |segment: &&Arc<Segment>| segment.touches(query.from.0, query.to.0);
+            (live.segments.iter().filter(touched).cloned().collect::<Vec<_>>(), live.logs.clone())
+        };
+        let mut reading =
+            Reading { query, each, summary: ReadSummary::default(), scratch: Scratch::default() };
+        for log in logs.iter().rev() {
+            let entries = log.entries(&|entry| query.wants(entry));
+            if !reading.pieces(log.records(), &entries, &log.path, &self.inner)? {
+                return Ok(reading.summary);
+            }
+        }
+        for segment in segments.iter().rev() {
+            let entries = match reading.wanted(segment) {
+                Ok(entries) => entries,
+                Err(damage) => {
+                    reading.summary.damaged += 1;
+                    self.inner.problem(format!("{}: {damage}", segment.path.display()));
+                    continue;
+                }
+            };
+            if !reading.pieces(segment.records(), &entries, &segment.path, &self.inner)? {
+                break;
+            }
+        }
+        Ok(reading.summary)
+    }
+
+    /// Containers that pieces were received from.
+    pub fn containers(&self, filter: &ContainerFilter) -> Result<Vec<Container>, DatabaseError> {
+        self.inner.save_catalogue()?;
+        catalogue::list(&self.inner.database(), filter)
+    }
+
+    /// One container by its id.
+    pub fn container(&self, id: ContainerId) -> Result<Option<Container>, DatabaseError> {
+        self.inner.save_catalogue()?;
+        catalogue::one(&self.inner.database(), id)
+    }
+
+    /// What was dropped so far: of these containers, and of whole segments, whoever was in them.
+    pub fn dropped(&self, containers: Option<&[ContainerId]>) -> Result<Vec<Dropped>, DatabaseError> {
+        catalogue::dropped(&self.inner.database(), containers)
+    }
+
+    /// Saves an incident in place of the one with the same key.
+    pub fn put_incident(&self, incident: &Incident) -> Result<(), DatabaseError> {
+        incidents::put(&self.inner.database(), incident)
+    }
+
+    /// One incident, with its JSON.
+    pub fn incident(&self, key: &str) -> Result<Option<Incident>, DatabaseError> {
+        incidents::one(&self.inner.database(), key)
+    }
+
+    /// A page of the incidents that pass a filter.
+    pub fn incidents(&self, filter: &IncidentFilter, page: Page) -> Result<Incidents, DatabaseError> {
+        incidents::list(&self.inner.database(), filter, page)
+    }
+
+    /// Saves kills in place of those with the same keys.
+    pub fn put_kills(&self, kills: &[Kill]) -> Result<(), DatabaseError> {
+        incidents::put_kills(&mut self.inner.database(), kills)
+    }
+
+    /// The kills between two times, of one incident or of all.
+    pub fn kills(
+        &self,
+        from: UnixNanos,
+        to: UnixNanos,
+        incident: Option<&str>,
+    ) -> Result<Vec<Kill>, DatabaseError> {
+        incidents::kills(&self.inner.database(), from, to, incident)
+    }
+
+    /// Saves lives in place of those with the same keys.
+    pub fn put_lives(&self, lives: &[Life]) -> Result<(), DatabaseError> {
+        incidents::put_lives(&mut self.inner.database(), lives)
+    }
+
+    /// At most `count` lives of a workload, the last started first.
+    pub fn lives(&self, namespace: &str, workload: &str, count: u32) -> Result<Vec<Life>, DatabaseError> {
+        incidents::lives(&self.inner.database(), namespace, workload, count)
+    }
+
+    /// How full it is, and how far back it reaches.
+    pub fn state(&self) -> State {
+        let inner = &self.inner;
+        let live = inner.live.read().unwrap_or_else(PoisonError::into_inner);
+        let mut state = State {
+            disk_bytes: inner.disk_bytes.load(Ordering::Relaxed),
+            disk_budget_bytes: inner.options.disk_budget_bytes,
+            segments: live.segments.len(),
+            appended_bytes: inner.appended_bytes.load(Ordering::Relaxed),
+            waiting_bytes: inner.queue.waiting_bytes(),
+            ..State::default()
+        };
+        let sealed = live.segments.iter().map(|segment| (segment.end.first, segment.end.last));
+        let open = live.logs.iter().filter_map(|log| log.window());
+        for (first, last) in sealed.chain(open).filter(|(first, last)| first <= last) {
+            state.first = Some(state.first.map_or(UnixNanos(first), |known| known.min(UnixNanos(first))));
+            state.last = Some(state.last.map_or(UnixNanos(last), |known| known.max(UnixNanos(last))));
+        }
+        state
+    }
+
+    /// What went wrong since the store was opened: the last hundred.
+    pub fn problems(&self) -> Vec<String> {
+        self.inner.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.inner.queue.close();
+        self.keeping = None;
+        for thread in [self.writer.take(), self.keeper.take()].into_iter().flatten() {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store ended in a panic");
+            }
+        }
+        if let Err(error) = self.inner.save_catalogue().and_then(|()| self.inner.save_clock()) {
+            tracing::warn!(%error, "the catalogue was not saved; the next start makes it anew");
+        }
+    }
+}
+
+/// One call of [`Store::read`].
+struct Reading<'a> {
+    query: &'a Query,
+    each: &'a mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
+    summary: ReadSummary,
+    scratch: Scratch,
+}
+
+impl Reading<'_> {
+    /// The entries of a segment that are asked for, by offset.
+    fn wanted(&mut self, segment: &Segment) -> Result<Vec<Entry>, Damage> {
+        let buffer = &mut self.scratch.read;
+        let mut entries = Vec::new();
+        match &self.query.containers {
+            Some(containers) => {
+                for container in containers {
+                    entries.append(&mut segment.entries_of(*container, buffer)?);
+                }
+            }
+            None => entries = segment.entries(buffer)?,
+        }
+        entries.retain(|entry| self.query.wants(entry));
+        entries.sort_unstable_by_key(|entry| entry.offset);
+        entries.dedup_by_key(|entry| entry.offset);
+        Ok(entries)
+    }
+
+    /// Gives the pieces of some records; `false` when that is enough.
+    fn pieces(
+        &mut self,
+        records: crate::segment::Records<'_>,
+        entries: &[Entry],
+        path: &Path,
+        inner: &Inner,
+    ) -> io::Result<bool> {
+        let Self { query, each, summary, scratch } = self;
+        let mut go_on = true;
+        let mut damaged = 0;
+        records.each_piece(
+            entries,
+            scratch,
+            &mut |damage| {
+                damaged += 1;
+                inner.problem(format!("{}: {damage}", path.display()));
+            },
+            &mut |found| {
+                if !query.wants_time(found.first.0, found.last.0) {
+                    return true;
+                }
+                let bytes = found.bytes.len() as u64;
+                summary.truncated = summary.bytes + bytes > query.bytes_max;
+                go_on = !summary.truncated && each(found).is_continue();
+                if !summary.truncated {
+                    summary.pieces += 1;
+                    summary.bytes += bytes;
+                }
+                go_on
+            },
+        )?;
+        summary.damaged += damaged;
+        Ok(go_on)
+    }
+}
+
+/// Takes the folder for this process. The lock is the kernel's: a killed server leaves none behind.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join("lock");
+    let io = |what| {
+        let path = path.clone();
+        move |source| OpenError::Io { what, path, source }
+    };
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = file.as_mut().map_err(|error| io::Error::from(error.kind())).map_err(io("open"))?;
+    match rustix::fs::flock(&*file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            let known = file.take(20).read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+            let pid = if known { pid.trim().to_owned() } else { "that did not say which".to_owned() };
+            return Err(OpenError::InUse { path: folder.to_owned(), pid });
+        }
+        Err(error) => return Err(io("lock")(error.into())),
+    }
+    // For the message above. That it cannot be written (a full disk) is no reason not to start.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    file.try_clone().map_err(io("open"))
+}
+
+impl Inner {
+    pub(crate) fn database(&self) -> MutexGuard<'_, rusqlite::Connection> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the database which containers pieces were received from.
+    pub(crate) fn save_catalogue(&self) -> Result<(), DatabaseError> {
+        let containers = self.pending().take();
+        if containers.is_empty() {
+            return Ok(());
+        }
+        let saved = catalogue::save(&mut self.database(), &containers);
+        if saved.is_err() {
+            self.pending().put_back(containers);
+        }
+        saved
+    }
+
+    pub(crate) fn save_clock(&self) -> Result<(), DatabaseError> {
+        let facts = [("clock_seconds", self.clock.now_seconds()), ("wall_seconds", wall_seconds())];
+        let database = self.database();
+        facts.iter().try_for_each(|(name, number)| database::put_fact(&database, name, *number))
+    }
+
+    /// A kill came before the database was told of these.
+    fn catalogue_recovered(&self, recovered: &[Container]) {
+        self.pending().put_back(recovered.to_vec());
+    }
+
+    /// A nonce that no other file of this store has.
+    pub(crate) fn nonce(&self) -> u64 {
+        self.nonces.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    }
+
+    pub(crate) fn segments_folder(&self) -> PathBuf {
+        self.folder.join("segments")
+    }
+}
+
+impl Owner for Inner {
+    fn next_log(&self) -> (PathBuf, FileHead, u64) {
+        let number = self.next_log.fetch_add(1, Ordering::Relaxed);
+        let head = FileHead {
+            nonce: self.nonce(),
+            first_log: number,
+            last_log: number,
+            generation: 0,
+            oldest_seconds: self.now_seconds(),
+        };
+        (self.segments_folder().join(folder::name(&head)), head, self.options.log_bytes())
+    }
+
+    fn opened(&self, log: &Arc<OpenLog>, reserved_bytes: u64) {
+        self.disk_bytes.fetch_add(reserved_bytes, Ordering::Relaxed);
+        self.live.write().unwrap_or_else(PoisonError::into_inner).logs.push(Arc::clone(log));
+    }
+
+    fn appended(&self, pieces: &[(Piece, u32)], stored_bytes: u64) {
+        self.appended_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
+        let mut pending = self.pending();
+        for (piece, _) in pieces {
+            let bytes = piece.bytes.len() as u64;
+            pending.add(&piece.container, piece.first.0, piece.last.0, u64::from(piece.count), bytes);
+        }
+    }
+
+    fn sealed(&self, log: &Arc<OpenLog>) {
+        match Segment::open(&log.path, &mut Aligned::default()) {
+            Ok(segment) => {
+                let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+                self.disk_bytes.fetch_add(segment.length, Ordering::Relaxed);
+                self.disk_bytes.fetch_sub(self.options.log_bytes(), Ordering::Relaxed);
+                live.logs.retain(|open| !Arc::ptr_eq(open, log));
+                live.segments.push(Arc::new(segment));
+                live.segments.sort_by_key(|segment| segment.head.first_log);
+            }
+            Err(damage) => self.problem(format!("{}: {damage}", log.path.display())),
+        }
+    }
+
+    fn refuses(&self) -> Option<AppendError> {
+        (self.disk_bytes.load(Ordering::Relaxed) > self.options.disk_budget_bytes).then(over_budget)
+    }
+
+    fn now_seconds(&self) -> u64 {
+        self.clock.now_seconds()
+    }
+
+    fn problem(&self, what: String) {
+        tracing::warn!("{what}");
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        if problems.len() == PROBLEMS_MAX {
+            problems.remove(0);
+        }
+        problems.push(what);
+    }
+}
