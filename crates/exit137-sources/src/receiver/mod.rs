@@ -12,17 +12,35 @@
 //! gRPC is spoken by hand: a unary call is five bytes before the message and trailers after it. One path for both
 //! protocols means one place for limits, budget, compression and tokens; and every address speaks both.
 
+mod body;
+mod budget;
+mod connections;
+mod counters;
+mod desk;
+mod listener;
 mod options;
+mod reply;
 pub mod split;
+mod tls;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
+use budget::Budget;
+use connections::Connections;
+use desk::Desk;
+
+pub use counters::Counters;
 pub use options::{ReceiverOptions, Tls, Token};
+pub use tls::TlsError;
 
 /// What an export carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,46 +128,87 @@ pub enum BindError {
         /// What the system says.
         source: io::Error,
     },
+    /// TLS cannot be had as the options want it.
+    #[error("cannot offer TLS for OTLP")]
+    Tls {
+        /// Which file is wrong.
+        source: TlsError,
+    },
 }
 
 /// Bound to its addresses; serves once [`Receiver::serve`] is called.
-#[derive(Debug)]
 pub struct Receiver {
     options: ReceiverOptions,
-    http: Option<tokio::net::TcpListener>,
-    grpc: Option<tokio::net::TcpListener>,
+    http: Option<TcpListener>,
+    grpc: Option<TcpListener>,
+    tls: Option<TlsAcceptor>,
+    budget: Arc<Budget>,
+    counters: Arc<Counters>,
 }
 
 impl Receiver {
     /// Takes the addresses of `options`; a port of 0 takes any that is free.
     ///
     /// # Errors
-    /// When an address cannot be had.
+    /// When an address cannot be had, or a file for TLS is not what it should be.
     pub async fn bind(options: ReceiverOptions) -> Result<Self, BindError> {
+        let tls = options.tls.as_ref().map(tls::acceptor).transpose();
+        let tls = tls.map_err(|source| BindError::Tls { source })?;
         let http = listen(options.http, "HTTP").await?;
         let grpc = listen(options.grpc, "gRPC").await?;
-        Ok(Self { options, http, grpc })
+        let budget = Budget::new(options.in_flight_bytes_max);
+        Ok(Self { options, http, grpc, tls, budget, counters: Arc::default() })
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
-        let address = |listener: &Option<tokio::net::TcpListener>| listener.as_ref()?.local_addr().ok();
+        let address = |listener: &Option<TcpListener>| listener.as_ref()?.local_addr().ok();
         Addresses { http: address(&self.http), grpc: address(&self.grpc) }
+    }
+
+    /// What happens at the door, counted while it serves.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 
     /// Serves until `shutdown` is done; requests that have begun are then answered, within the grace of the options.
     pub async fn serve(self, sink: impl Sink, shutdown: impl Future<Output = ()> + Send + 'static) {
-        let _ = (&self.options, sink);
-        shutdown.await;
+        let Self { options, http, grpc, tls, budget, counters } = self;
+        let grace = options.shutdown_grace;
+        let connections = Arc::new(Connections::new(&options, Arc::clone(&counters)));
+        let desk = Arc::new(Desk { sink, options, budget, counters });
+        let (stop, stopped) = watch::channel(false);
+        let mut listeners = tokio::task::JoinSet::new();
+        for listener in [http, grpc].into_iter().flatten() {
+            let (desk, connections) = (Arc::clone(&desk), Arc::clone(&connections));
+            listeners.spawn(listener::serve(listener, tls.clone(), desk, connections, stopped.clone()));
+        }
+        tokio::select! {
+            () = shutdown => {}
+            () = listener::watch_silence(&connections) => {}
+        }
+        let _ = stop.send(true);
+        let finish = async {
+            // One that was accepted in the last moment hears of it too.
+            let mut asking = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                tokio::select! {
+                    _ = asking.tick() => connections.send_all_away(),
+                    done = listeners.join_next() => if done.is_none() { return },
+                }
+            }
+        };
+        // What is still open after that is dropped with its task.
+        let _ = tokio::time::timeout(grace, finish).await;
     }
 }
 
 async fn listen(
     address: Option<SocketAddr>,
     protocol: &'static str,
-) -> Result<Option<tokio::net::TcpListener>, BindError> {
+) -> Result<Option<TcpListener>, BindError> {
     let Some(address) = address else { return Ok(None) };
-    match tokio::net::TcpListener::bind(address).await {
+    match TcpListener::bind(address).await {
         Ok(listener) => Ok(Some(listener)),
         Err(source) => Err(BindError::Listen { address, protocol, source }),
     }

@@ -1,0 +1,224 @@
+//! The connections that are open: who may stay, who has to go when room is needed, who is silent for too long.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::counters::{Counters, count};
+
+/// How exactly timeouts are kept.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// One open connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    number: u64,
+    opened: Instant,
+    /// Milliseconds after `opened` when the last request ended; 0 before the first.
+    ended_ms: AtomicU64,
+    /// Requests that are being served.
+    busy: AtomicUsize,
+    /// Whether an export was taken from it.
+    trusted: AtomicBool,
+    /// Told to go.
+    pub(super) leave: Notify,
+    /// Told to go at once: its room is taken already.
+    evicted: AtomicBool,
+}
+
+impl Connection {
+    /// Marks a request; it ends when the mark is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Whoever sent something useful stays when others have to go.
+    pub(super) fn trust(&self) {
+        self.trusted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is no time to say goodbye.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Since when nothing is being asked for, and whether anything ever was; `None` while busy.
+    fn idle_since(&self) -> Option<(Instant, bool)> {
+        if self.busy.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let ended = self.ended_ms.load(Ordering::Relaxed);
+        Some((self.opened + Duration::from_millis(ended), ended > 0))
+    }
+}
+
+/// A request that is being served.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Connection>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.ended_ms.store(now.max(1), Ordering::Relaxed);
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Connections {
+    max: usize,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    next: AtomicU64,
+    counters: Arc<Counters>,
+}
+
+impl Connections {
+    pub(super) fn new(options: &super::ReceiverOptions, counters: Arc<Counters>) -> Self {
+        Self {
+            max: options.connections_max.max(1),
+            header_timeout: options.header_timeout,
+            idle_timeout: options.idle_timeout,
+            open: Mutex::default(),
+            next: AtomicU64::new(0),
+            counters,
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        // Nothing in here panics halfway.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for one more; `None` when all that are open are at work for senders who are known.
+    pub(super) fn enter(&self) -> Option<Arc<Connection>> {
+        let connection = Arc::new(Connection {
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            opened: Instant::now(),
+            ended_ms: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            trusted: AtomicBool::new(false),
+            leave: Notify::new(),
+            evicted: AtomicBool::new(false),
+        });
+        let mut open = self.open();
+        if open.len() >= self.max {
+            let victim = victim(open.values())?.number;
+            if let Some(victim) = open.remove(&victim) {
+                victim.evicted.store(true, Ordering::Relaxed);
+                victim.leave.notify_one();
+                count(&self.counters.connections_evicted);
+            }
+        }
+        open.insert(connection.number, Arc::clone(&connection));
+        count(&self.counters.connections);
+        self.counters.connections_open.store(open.len() as u64, Ordering::Relaxed);
+        Some(connection)
+    }
+
+    pub(super) fn leave(&self, connection: &Connection) {
+        let mut open = self.open();
+        open.remove(&connection.number);
+        self.counters.connections_open.store(open.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Sends away those that were silent for too long.
+    pub(super) fn send_silent_away(&self) {
+        let now = Instant::now();
+        self.open().retain(|_, connection| {
+            let Some((since, was_asked)) = connection.idle_since() else { return true };
+            let timeout = if was_asked { self.idle_timeout } else { self.header_timeout };
+            let stays = now.saturating_duration_since(since) < timeout;
+            if !stays {
+                connection.leave.notify_one();
+                count(&self.counters.connections_timed_out);
+            }
+            stays
+        });
+    }
+
+    /// Asks all to finish what they do and go.
+    pub(super) fn send_all_away(&self) {
+        for connection in self.open().values() {
+            connection.leave.notify_one();
+        }
+    }
+}
+
+/// Who has to go: of those from whom nothing was ever taken the oldest, as a sender needs moments where a flood
+/// stays; else of the others who has been idle longest.
+fn victim<'c>(open: impl Iterator<Item = &'c Arc<Connection>> + Clone) -> Option<&'c Arc<Connection>> {
+    let is_stranger = |connection: &&Arc<Connection>| !connection.trusted.load(Ordering::Relaxed);
+    let stranger = open.clone().filter(is_stranger).min_by_key(|connection| connection.opened);
+    stranger.or_else(|| {
+        let idle = open.filter_map(|connection| Some((connection.idle_since()?.0, connection)));
+        idle.min_by_key(|(since, _)| *since).map(|(_, connection)| connection)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receiver::ReceiverOptions;
+
+    fn connections(max: usize) -> Connections {
+        let options = ReceiverOptions { connections_max: max, ..ReceiverOptions::default() };
+        Connections::new(&options, Arc::default())
+    }
+
+    async fn is_told_to_go(connection: &Connection) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), connection.leave.notified()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_make_room_before_senders_and_idle_ones_before_busy_ones() {
+        let all = connections(3);
+        let mut open = Vec::new();
+        for _ in 0..3 {
+            open.push(all.enter().unwrap());
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        open[0].trust();
+        let busy = open[0].begin();
+        open[2].trust();
+        let fourth = all.enter().unwrap();
+        assert!(is_told_to_go(&open[1]).await);
+        fourth.trust();
+        let also_busy = fourth.begin();
+        let fifth = all.enter().unwrap();
+        assert!(is_told_to_go(&open[2]).await, "it is idle");
+        fifth.trust();
+        let all_busy = fifth.begin();
+        assert!(all.enter().is_none());
+        drop((busy, also_busy, all_busy));
+        assert!(all.enter().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_has_an_end() {
+        let all = connections(3);
+        let fresh = all.enter().unwrap();
+        let asked = all.enter().unwrap();
+        let busy = all.enter().unwrap();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        drop(asked.begin());
+        let _mark = busy.begin();
+        all.send_silent_away();
+        assert!(!is_told_to_go(&fresh).await);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        all.send_silent_away();
+        assert!(is_told_to_go(&fresh).await);
+        assert!(!is_told_to_go(&asked).await);
+        tokio::time::advance(Duration::from_secs(149)).await;
+        all.send_silent_away();
+        assert!(is_told_to_go(&asked).await);
+        assert!(!is_told_to_go(&busy).await);
+    }
+}
