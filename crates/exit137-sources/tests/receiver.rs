@@ -1,5 +1,6 @@
 //! The receiver through real sockets: what the protocol wants, and what nobody should do.
 #![cfg(feature = "live")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as they do")]
 
 mod support;
 

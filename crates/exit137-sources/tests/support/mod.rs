@@ -1,5 +1,6 @@
 //! A receiver on free ports, and what came out of it.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails by panicking, as they do")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
