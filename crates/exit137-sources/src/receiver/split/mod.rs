@@ -16,6 +16,7 @@ mod proto;
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use exit137_core::time::UnixNanos;
 
 use super::{Encoding, Signal};
@@ -37,6 +38,16 @@ pub struct Part<'a> {
     pub first: Option<UnixNanos>,
     /// The latest end or time.
     pub last: Option<UnixNanos>,
+}
+
+impl Part<'_> {
+    /// Its bytes without copying them: they keep `body`, from which they were split, in memory.
+    pub fn into_bytes(self, body: &Bytes) -> Bytes {
+        match self.bytes {
+            Cow::Borrowed(bytes) => body.slice_ref(bytes),
+            Cow::Owned(bytes) => Bytes::from(bytes),
+        }
+    }
 }
 
 /// An export in parts.
@@ -85,6 +96,9 @@ pub fn identity(encoding: Encoding, resource: &[u8]) -> Vec<(String, String)> {
 /// Longer names are none: Kubernetes allows 253 characters, a cgroup path a few hundred.
 const VALUE_BYTES_MAX: usize = 1024;
 
+/// `replicationcontroller` is the longest of Kubernetes' own.
+const KIND_BYTES_MAX: usize = 32;
+
 /// Whether an attribute says which container, process or service a resource is, or where it runs.
 pub fn is_identity(key: &[u8]) -> bool {
     match key {
@@ -92,9 +106,10 @@ pub fn is_identity(key: &[u8]) -> bool {
         | b"process.cgroup" => true,
         b"service.name" | b"service.namespace" | b"service.instance.id" | b"service.version" => true,
         // Names and uids of everything that Kubernetes has; not the labels and annotations of pods.
-        _ => {
-            key.starts_with(b"k8s.") && (key.ends_with(b".name") || key.ends_with(b".uid")) && key.len() <= 64
-        }
+        _ => key.strip_prefix(b"k8s.").is_some_and(|rest| {
+            let kind = rest.strip_suffix(b".name").or(rest.strip_suffix(b".uid"));
+            kind.is_some_and(|kind| kind.len() <= KIND_BYTES_MAX && !kind.contains(&b'.'))
+        }),
     }
 }
 
