@@ -18,24 +18,24 @@ app.get('/pictures/:id/thumbnail', (request, response) => {
   const { id } = request.params;
   // The mistake: a cache without a bound, in which the size that the visitor asked for makes another entry.
   const key = `${id} ${request.query.width}`;
-  if (!thumbnails.has(key)) thumbnails.set(key, Buffer.alloc(1 << 20, id));
+  if (!thumbnails.has(key)) thumbnails.set(key, Buffer.alloc(3 << 20, id));
   response.send(String(thumbnails.get(key).length));
 });
 
 app.post('/likes', (request, response) => response.send('thank you'));
 
-// Twenty requests a second, a quarter of them for thumbnails.
+// Twenty requests a second, an eighth of them for thumbnails.
 function visitors(port) {
-  let turn = 0;
+  let seed = 137;
+  const dice = (sides) => {
+    seed = (seed * 1103515245 + 12345) % 2 ** 31;
+    return (seed >> 16) % sides;
+  };
   setInterval(() => {
-    turn += 1;
-    const id = (turn * 7919) % 1000;
-    const [method, path] = [
-      ['GET', `/pictures/${id}`],
-      ['GET', `/pictures/${id}/thumbnail?width=${turn}`],
-      ['POST', '/likes'],
-      ['GET', `/pictures/${id}`],
-    ][turn % 4];
+    const id = dice(1000);
+    const face = dice(8);
+    const path = face === 0 ? `/pictures/${id}/thumbnail?width=${dice(4000)}` : face < 3 ? '/likes' : `/pictures/${id}`;
+    const method = path === '/likes' ? 'POST' : 'GET';
     fetch(`http://127.0.0.1:${port}${path}`, { method }).then((answer) => answer.text(), () => {});
   }, 50);
 }

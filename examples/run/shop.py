@@ -6,6 +6,7 @@ Flask serves it, and the stock OpenTelemetry packages trace it: install.sh besid
 shop has customers, and is out of memory in about half a minute. Nothing in here knows exit137.
 """
 
+import logging
 import random
 import sys
 import threading
@@ -82,6 +83,7 @@ def customers(port):
 
 
 if __name__ == "__main__":
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # A line a request is too many here.
     server = make_server("127.0.0.1", 0, app, threaded=True)
     print(f"the shop is open on http://127.0.0.1:{server.server_port}", flush=True)
     if "--load" in sys.argv:

@@ -135,6 +135,9 @@ impl Run {
             Ok(code) => Outcome::Ended(code),
             Err((code, error)) => {
                 eprintln!("exit137 run: {}", chain(error.as_ref()));
+                if let Some(hint) = error.downcast_ref::<RunError>().and_then(RunError::hint) {
+                    eprintln!("hint: {hint}");
+                }
                 Outcome::Ended(code)
             }
         }

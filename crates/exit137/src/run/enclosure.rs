@@ -35,7 +35,7 @@ pub(super) struct Limits {
 pub(super) enum EnclosureError {
     #[error(transparent)]
     NoHierarchy(#[from] NoHierarchy),
-    #[error("cannot make a memory cgroup in {}; hint: {}", parent.display(), hint)]
+    #[error("cannot make a memory cgroup in {}", parent.display())]
     Make { parent: PathBuf, hint: &'static str, source: io::Error },
     #[error("cannot write {value} to {}", path.display())]
     Write { path: PathBuf, value: String, source: io::Error },
@@ -43,6 +43,16 @@ pub(super) enum EnclosureError {
         "cgroup v1 kills processes one by one: `--group-kill` needs cgroup v2, where memory.oom.group says so"
     )]
     NoGroupKill,
+}
+
+impl EnclosureError {
+    /// What to do about it.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Make { hint, .. } => Some(hint),
+            _ => None,
+        }
+    }
 }
 
 /// The folder of the run.

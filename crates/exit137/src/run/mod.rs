@@ -85,6 +85,16 @@ pub enum RunError {
     Read(#[from] ReadError),
 }
 
+impl RunError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Setup(error) => error.downcast_ref::<EnclosureError>()?.hint(),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! setup {
     ($($error:ty),*) => { $(impl From<$error> for RunError {
         fn from(error: $error) -> Self { Self::Setup(error.into()) }

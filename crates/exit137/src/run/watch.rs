@@ -36,6 +36,9 @@ const PROCESSES_EVERY: Duration = Duration::from_secs(1);
 /// Near the limit it is worth it.
 const PROCESSES_EVERY_NEAR: Duration = Duration::from_millis(200);
 
+/// A process that the kernel has killed is gone after this, or something else was killed.
+const DYING_MAX: Duration = Duration::from_millis(150);
+
 /// Where "near the limit" begins.
 const NEAR_SHARE: f64 = 0.85;
 
@@ -136,7 +139,10 @@ struct Watcher<'a> {
     live: Live,
     reading: Reading,
     peak: u64,
-    written: Option<(Instant, u64, u64)>,
+    /// When the last sample went into the record, and its usage.
+    written: Option<(Instant, u64)>,
+    /// A kill that was counted, and is not in the record yet.
+    risen: Option<(Instant, Reading)>,
     photographed: Option<Instant>,
     shown: Option<Instant>,
     known: HashSet<u32>,
@@ -155,6 +161,7 @@ impl<'a> Watcher<'a> {
             reading: Reading::default(),
             peak: 0,
             written: None,
+            risen: None,
             photographed: None,
             shown: None,
             known: HashSet::from([main]),
@@ -163,7 +170,6 @@ impl<'a> Watcher<'a> {
     }
 
     fn look(&mut self, books: &mut Books) -> io::Result<()> {
-        let kills = self.reading.oom_kill;
         let before = self.reading;
         if self.written.is_none() && self.cgroup.read_seldom(&mut self.reading).is_err() {
             return Ok(());
@@ -174,21 +180,40 @@ impl<'a> Watcher<'a> {
         }
         let usage = self.reading.usage.unwrap_or_default();
         self.peak = self.peak.max(usage);
-        if kills.is_some() && kills != self.reading.oom_kill && self.pending {
+        if before.oom_kill.is_some() && before.oom_kill != self.reading.oom_kill && self.risen.is_none() {
             // What it was like just before the kill.
-            write_sample(&mut books.samples, &self.subject, &before, None, Vec::new())?;
+            if self.pending {
+                write_sample(&mut books.samples, &self.subject, &before, None, Vec::new())?;
+            }
+            self.risen = Some((Instant::now(), self.reading));
         }
         self.pending = true;
-        if self.is_worth_keeping(usage) {
-            let processes = self.photograph(usage);
-            let count = self.cgroup.pids(usize::MAX).ok().map(|pids| pids.len() as u64);
-            write_sample(&mut books.samples, &self.subject, &self.reading, count, processes)?;
-            self.written = Some((Instant::now(), usage, self.reading.oom_kill.unwrap_or_default()));
-            self.pending = false;
+        match self.risen {
+            Some((at, reading)) if at.elapsed() >= DYING_MAX && self.main_lives() => {
+                write_sample(&mut books.samples, &self.subject, &reading, None, Vec::new())?;
+                self.risen = None;
+            }
+            // Whether the command went with it shows in a moment.
+            Some(_) => {}
+            None if self.is_worth_keeping(usage) => {
+                let processes = self.photograph(usage);
+                let count = self.cgroup.pids(usize::MAX).ok().map(|pids| pids.len() as u64);
+                write_sample(&mut books.samples, &self.subject, &self.reading, count, processes)?;
+                self.written = Some((Instant::now(), usage));
+                self.pending = false;
+            }
+            None => {}
         }
         self.hear(books)?;
         self.show(usage);
         Ok(())
+    }
+
+    /// Whether the command's own process is there, and not only as what its parent has not been told of yet.
+    fn main_lives(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.main)).unwrap_or_default();
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
     }
 
     fn hear(&self, books: &mut Books) -> io::Result<()> {
@@ -197,10 +222,9 @@ impl<'a> Watcher<'a> {
     }
 
     fn is_worth_keeping(&self, usage: u64) -> bool {
-        let Some((at, written, kills)) = self.written else { return true };
+        let Some((at, written)) = self.written else { return true };
         let whole = self.reading.limit.unwrap_or(written).max(1) as f64;
-        let moved = usage.abs_diff(written) as f64 > STEP_SHARE * whole;
-        moved || kills != self.reading.oom_kill.unwrap_or_default() || at.elapsed() >= SAMPLE_EVERY_MAX
+        usage.abs_diff(written) as f64 > STEP_SHARE * whole || at.elapsed() >= SAMPLE_EVERY_MAX
     }
 
     /// Who holds what, if it is time to look.
@@ -233,8 +257,14 @@ impl<'a> Watcher<'a> {
     fn end(&mut self, books: &mut Books, killed: bool) -> io::Result<()> {
         // The kernel writes its report before the victim is gone, so all of it is there.
         self.hear(books)?;
-        if self.pending {
-            write_sample(&mut books.samples, &self.subject, &self.reading, None, Vec::new())?;
+        let last = match self.risen {
+            // The command went with it: the sample of its end says so.
+            Some(_) if killed => None,
+            Some((_, reading)) => Some(reading),
+            None => self.pending.then_some(self.reading),
+        };
+        if let Some(reading) = last {
+            write_sample(&mut books.samples, &self.subject, &reading, None, Vec::new())?;
         }
         let _ = self.cgroup.read_seldom(&mut self.reading);
         let _ = self.cgroup.read(&mut self.reading);
