@@ -51,18 +51,21 @@ fn counted(
     rose: u64,
 ) {
     let (from, to) = (before.at, after.at);
+    // The container went down with it: the counter counts its processes, and that is one kill.
+    let died = after.processes == Some(0);
     let mut found: u64 = 0;
     for record in accounts.kills.iter_mut().filter(|record| record.life == Some(life)) {
         let at = record.kill.at;
         if at.at + at.uncertainty + SAME_NODE_SLACK >= from && at.at - at.uncertainty - SAME_NODE_SLACK <= to
         {
             record.seen_by(Witness::Cgroup);
+            if died {
+                record.kill.container_survived.get_or_insert(false);
+            }
             // A group kill raises the counter once a process.
             found += record.pids.len().max(1) as u64;
         }
     }
-    // The container went down with it: the counter counts its processes, and that is one kill.
-    let died = after.processes == Some(0);
     let missing = if died { u64::from(found == 0) } else { rose.saturating_sub(found) };
     // A storm of kills between two samples is counted, but not without bound.
     for _ in 0..missing.min(10_000) {
