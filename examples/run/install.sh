@@ -1,14 +1,14 @@
 #!/bin/sh
 # Installs what the examples need, with stock OpenTelemetry packages, into a folder of its own:
 #
-#   sh examples/run/install.sh [python|node|all] [FOLDER]       # all, into ./example-packages unless told
+#   sh examples/run/install.sh [python|node|all] [FOLDER]       # all, into ~/.cache/exit137/example-packages unless told
 #   . FOLDER/activate                                           # puts them on the path of this shell
 #
 # Needs python3 with venv, or node with npm. Versions are not pinned: the point is that the stock ones do.
 set -eu
 
 what=${1:-all}
-folder=${2:-example-packages}
+folder=${2:-${XDG_CACHE_HOME:-$HOME/.cache}/exit137/example-packages}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
@@ -29,3 +29,4 @@ PATH="$folder/python/bin:\$PATH"
 NODE_PATH="$folder/node/node_modules"
 export PATH NODE_PATH
 END
+echo ". $folder/activate"
