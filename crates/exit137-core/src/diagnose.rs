@@ -84,7 +84,7 @@ fn judge(incident: &Incident<'_>) -> IncidentVerdict {
     let opinions = opinions(incident, &features);
     let (cause, probability) = leader(&opinions);
     let container = container_of(incident);
-    let operations = operations_of(incident, &features, cause, probability);
+    let operations = operations_of(incident, &features, cause, &opinions);
     let summary =
         opinions.iter().find(|opinion| opinion.cause == cause).map(|opinion| opinion.summary.clone());
     let advice = advise(incident, &features, cause, &operations.claims);

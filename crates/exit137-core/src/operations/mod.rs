@@ -21,7 +21,7 @@ use crate::identity::ContainerIndex;
 use crate::incident::Scene;
 use crate::incident::{Incident, VictimRole};
 use crate::live_heap;
-use crate::verdict::{Cause, Interval, IntroducedBy, MemoryKind, OperationClaim, Probability};
+use crate::verdict::{Cause, Interval, IntroducedBy, MemoryKind, OperationClaim, Opinion, Probability};
 
 /// Reserved name: memory grows with time, whatever is asked of the service.
 pub(crate) const BACKGROUND: &str = "background";
@@ -30,6 +30,8 @@ pub(crate) const EVERY_REQUEST: &str = "every request";
 
 /// Claims below this are not worth a line.
 const PROBABILITY_MIN: f64 = 0.02;
+/// A cause less probable than this is not asked whom it would blame.
+const CAUSE_CONSIDERED_MIN: f64 = 0.08;
 /// Beside a claim that is very likely, others need as much to be told.
 const BESIDE_CERTAIN_MIN: f64 = 0.2;
 /// From here on, more is told of an operation.
@@ -67,34 +69,25 @@ pub(crate) struct Suspect {
     pub summary: String,
 }
 
-/// Ranks the operations of an incident with this cause. An operation is guilty only if the cause is right too.
+/// Ranks the operations of an incident. Each cause that may be right says whom it would blame, and its word counts as
+/// much as it is probable: an operation is guilty only if the cause is right too.
 pub fn operations_of(
     incident: &Incident<'_>,
     features: &[Features],
     cause: Cause,
-    of_cause: Probability,
+    opinions: &[Opinion],
 ) -> Operations {
-    let suspects = match cause {
-        Cause::Leak => growth::suspects(&question_of(incident, None)),
-        Cause::TmpfsOrPageCache => growth::suspects(&question_of(incident, Some(MemoryKind::Shmem))),
-        Cause::OperationSpike => presence::suspects_of_spike(incident),
-        Cause::ChildProcess if incident.latest().role == VictimRole::Child => {
-            presence::suspects_of_spike(incident)
-        }
-        Cause::ConcurrencySurge => presence::suspects_of_surge(incident),
-        _ => Vec::new(),
-    };
     // Who held the memory is measured where the process kept a journal: it does not hang on the cause.
-    let measured = live_heap::suspects(incident, cause);
-    let of_cause = if measured.is_some() { 1.0 } else { of_cause.0 };
+    let suspects = match live_heap::suspects(incident, cause) {
+        Some(measured) => measured.into_iter().map(|suspect| (cause, suspect)).collect(),
+        None => suspects_by_cause(incident, cause, opinions),
+    };
     let service = service_of(incident);
-    let mut claims: Vec<OperationClaim> = measured
-        .unwrap_or(suspects)
+    let mut claims: Vec<OperationClaim> = suspects
         .into_iter()
-        .map(|suspect| Suspect { probability: suspect.probability * of_cause, ..suspect })
-        .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
+        .filter(|(_, suspect)| suspect.probability >= PROBABILITY_MIN)
         .take(CLAIMS_MAX)
-        .map(|suspect| claim(incident, cause, suspect, service.clone()))
+        .map(|(cause, suspect)| claim(incident, cause, suspect, service.clone()))
         .collect();
     claims.sort_by(|a, b| b.probability.0.total_cmp(&a.probability.0).then_with(|| a.names.cmp(&b.names)));
     // Beside one that is all but certain, the rest is no help to anyone.
@@ -105,6 +98,52 @@ pub fn operations_of(
         introduced_by: (cause == Cause::Leak).then(|| versions::introduced_by(incident)).flatten(),
         in_flight_missing: presence::missing_by_littles_law(incident, features),
         claims,
+    }
+}
+
+/// The suspects of every cause that is not far-fetched, the likeliest first. One that several causes blame is blamed
+/// for what their words come to together, and told as the weightiest of them tells it.
+fn suspects_by_cause(incident: &Incident<'_>, leading: Cause, opinions: &[Opinion]) -> Vec<(Cause, Suspect)> {
+    let mut blamed: Vec<(Cause, f64, Suspect)> = Vec::new();
+    for opinion in opinions {
+        let (cause, of_cause) = (opinion.cause, opinion.probability.0);
+        if cause != leading && of_cause < CAUSE_CONSIDERED_MIN {
+            continue;
+        }
+        for mut suspect in suspects_of(incident, cause) {
+            suspect.probability *= of_cause;
+            if cause != leading {
+                suspect.summary = format!("should it be {}: {}", cause.title(), suspect.summary);
+            }
+            match blamed.iter_mut().find(|(_, _, known)| known.names == suspect.names) {
+                Some((by, weight, known)) => {
+                    let sum = known.probability + suspect.probability;
+                    if suspect.probability > *weight {
+                        (*by, *weight, *known) = (cause, suspect.probability, suspect);
+                    }
+                    known.probability = sum;
+                }
+                None => blamed.push((cause, suspect.probability, suspect)),
+            }
+        }
+    }
+    blamed.sort_by(|a, b| {
+        b.2.probability.total_cmp(&a.2.probability).then_with(|| a.2.names.cmp(&b.2.names))
+    });
+    blamed.into_iter().map(|(cause, _, suspect)| (cause, suspect)).collect()
+}
+
+/// Whom a cause would blame, if it was right.
+fn suspects_of(incident: &Incident<'_>, cause: Cause) -> Vec<Suspect> {
+    match cause {
+        Cause::Leak => growth::suspects(&question_of(incident, None)),
+        Cause::TmpfsOrPageCache => growth::suspects(&question_of(incident, Some(MemoryKind::Shmem))),
+        Cause::OperationSpike => presence::suspects_of_spike(incident),
+        Cause::ChildProcess if incident.latest().role == VictimRole::Child => {
+            presence::suspects_of_spike(incident)
+        }
+        Cause::ConcurrencySurge => presence::suspects_of_surge(incident),
+        _ => Vec::new(),
     }
 }
 
