@@ -255,12 +255,22 @@ pub fn floor_from_right(points: &[(UnixNanos, f64)]) -> Vec<f64> {
     floors
 }
 
+/// Without callers' spans the victim's own of that moment died with it: the number of requests that left something
+/// behind is the least that ran, and so is the SDK's own count.
 fn load(kill: &KillScene<'_>, scene: &Scene<'_>, calls: &[Call]) -> Option<Load> {
     let container = kill.container?;
-    // Without callers' spans nothing shows what ran at the kill: the victim's own spans died with it.
-    if !scene.work.with_callers.contains(&container) {
-        return active_requests(kill);
+    let known = load_of_known(kill, calls);
+    if scene.work.with_callers.contains(&container) {
+        return known;
     }
+    let least = [known, active_requests(kill)].into_iter().flatten();
+    // A low one says nothing.
+    let telling = least.filter(|load| load.at_kill as f64 > load.ordinary + 1.0);
+    telling.max_by_key(|load| load.at_kill)
+}
+
+/// The load by the requests that are known to have been running.
+fn load_of_known(kill: &KillScene<'_>, calls: &[Call]) -> Option<Load> {
     let to = kill.at();
     let earliest = calls.first()?.start;
     let from = earliest.max(to - 6 * 3600 * SECOND);
@@ -336,10 +346,6 @@ fn active_requests(kill: &KillScene<'_>) -> Option<Load> {
     }
     let ordinary = ordinary_high(earlier.iter().map(|(_, count)| *count).collect());
     let at_kill = last.1.max(0.0);
-    // The count is as old as the last export: a low one says nothing of what came since.
-    if at_kill <= ordinary {
-        return None;
-    }
     Some(Load {
         at_kill: at_kill as usize,
         ordinary,

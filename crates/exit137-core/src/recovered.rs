@@ -2,13 +2,15 @@
 //! SIGKILL came is exactly the one without a span. A journal that the process kept, its caller's span, and its own finished
 //! children remain.
 
+mod messages;
+mod orphans;
+
 use std::collections::{BTreeMap, HashSet};
 
 use crate::bytes::Bytes;
-use crate::hashing::NumberMap;
 use crate::identity::{Cast, ContainerIndex};
 use crate::observation::Observations;
-use crate::observation::span::{Span, SpanKind};
+use crate::observation::span::Span;
 use crate::time::{Moment, SECOND, UnixNanos};
 use crate::verdict::RecoveredFrom;
 use crate::work::{Call, CallSource, Work};
@@ -68,10 +70,11 @@ pub fn recover(
     work: &Work,
     kills: &[(ContainerIndex, Moment)],
 ) -> Vec<Vec<Recovered>> {
-    let mut orphans = orphans(observations, cast, kills);
+    let mut orphans = orphans::orphans(observations, cast, work, kills);
     let requests_of = |(number, (container, at)): (usize, &(ContainerIndex, Moment))| {
         let mut found = from_journal(observations, work, *container, *at);
         found.extend(from_callers(observations, work, *container, *at));
+        found.extend(messages::from_publishers(observations, work, *container, *at));
         // A trace whose caller got its answer is finished: only the span's last batch was lost.
         let known: HashSet<u128> = traces_called(observations, work, *container, *at);
         let orphans = std::mem::take(&mut orphans[number]);
@@ -190,69 +193,4 @@ fn from_callers(
         })
     })
     .collect()
-}
-
-/// Finished children of a victim whose parent never arrived: fingerprints of a request that had not ended. One a
-/// trace, by kill. (It may have ended within the last batch that was never sent; nothing here can tell.)
-fn orphans(
-    observations: &Observations,
-    cast: &Cast<'_>,
-    kills: &[(ContainerIndex, Moment)],
-) -> Vec<Vec<Recovered>> {
-    if kills.is_empty() {
-        return Vec::new();
-    }
-    let mut kills_of: NumberMap<ContainerIndex, Vec<(UnixNanos, usize)>> = NumberMap::default();
-    for (number, (container, at)) in kills.iter().enumerate() {
-        kills_of.entry(*container).or_default().push((at.at, number));
-    }
-    kills_of.values_mut().for_each(|times| times.sort_unstable());
-    let kill_after = |span: &Span| {
-        let times = kills_of.get(&cast.container_of_resource(span.resource)?)?;
-        let next = times.partition_point(|(at, _)| *at + SECOND < span.end);
-        times.get(next).filter(|(at, _)| at.since(span.end) <= ORPHAN_AGE_MAX).map(|(_, number)| *number)
-    };
-    let mut missing: NumberMap<(u128, u64), (usize, Vec<&Span>)> = NumberMap::default();
-    for span in &observations.traces.spans {
-        let inner = matches!(span.kind, SpanKind::Internal | SpanKind::Client | SpanKind::Producer);
-        if inner
-            && span.parent_span_id != 0
-            && let Some(kill) = kill_after(span)
-        {
-            missing.entry((span.trace_id, span.parent_span_id)).or_insert((kill, Vec::new())).1.push(span);
-        }
-    }
-    for span in &observations.traces.spans {
-        missing.remove(&(span.trace_id, span.span_id));
-    }
-    let mut lost: Vec<(usize, Recovered)> = missing
-        .into_iter()
-        .filter_map(|((trace_id, span_id), (kill, children))| {
-            let first = children.iter().min_by_key(|span| (span.start, span.span_id))?;
-            let last = children.iter().max_by_key(|span| (span.end, span.span_id))?;
-            Some((
-                kill,
-                Recovered {
-                    operation: format!(
-                        "unfinished request, last seen in {}",
-                        observations.symbols.text(last.name)
-                    ),
-                    call: None,
-                    trace_id,
-                    span_id,
-                    started_at: first.start,
-                    from: RecoveredFrom::Orphans,
-                    attributes: attributes_of(observations, last),
-                },
-            ))
-        })
-        .collect();
-    // A trace may miss several parents of one request: the outermost began first.
-    lost.sort_by_key(|(kill, request)| (*kill, request.trace_id, request.started_at, request.span_id));
-    lost.dedup_by_key(|(kill, request)| (*kill, request.trace_id));
-    let mut by_kill: Vec<Vec<Recovered>> = vec![Vec::new(); kills.len()];
-    for (kill, request) in lost {
-        by_kill[kill].push(request);
-    }
-    by_kill
 }

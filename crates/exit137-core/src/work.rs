@@ -25,6 +25,8 @@ pub enum CallSource {
     Own,
     /// Only its caller's span.
     Caller,
+    /// Only the spans of what it had done inside.
+    Children,
     /// Its own span, which the kill ended: recovered from a journal.
     Journal,
 }

@@ -21,7 +21,7 @@ const ROUGH: f64 = 0.3;
 /// What the collected heap itself holds is nearer to what is kept than what the process holds.
 const TEMPER_HEAP: f64 = 0.5;
 /// Priors of a leak that no request causes, that every request causes, and that two operations cause.
-const PRIOR_BACKGROUND: f64 = 0.11;
+const PRIOR_BACKGROUND: f64 = 0.05;
 const PRIOR_EVERY: f64 = 0.07;
 const PRIOR_PAIR: f64 = 0.05;
 /// Operations that are tried in pairs: the best ones alone.

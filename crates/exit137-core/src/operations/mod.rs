@@ -127,9 +127,8 @@ fn suspects_by_cause(incident: &Incident<'_>, leading: Cause, opinions: &[Opinio
             }
         }
     }
-    blamed.sort_by(|a, b| {
-        b.2.probability.total_cmp(&a.2.probability).then_with(|| a.2.names.cmp(&b.2.names))
-    });
+    blamed
+        .sort_by(|a, b| b.2.probability.total_cmp(&a.2.probability).then_with(|| a.2.names.cmp(&b.2.names)));
     blamed.into_iter().map(|(cause, _, suspect)| (cause, suspect)).collect()
 }
 

@@ -12,14 +12,17 @@ use crate::features::Features;
 use crate::identity::ContainerIndex;
 use crate::incident::{Incident, KillScene};
 use crate::time::{SECOND, UnixNanos};
-use crate::work::Call;
+use crate::verdict::RecoveredFrom;
+use crate::work::{Call, CallSource};
 
 /// Chance that a request that ran at the kill was not recovered.
 const UNSEEN_CHANCE: f64 = 0.05;
 /// A share of time cannot be known better than this from one record.
 const SHARE_MIN: f64 = 0.003;
-/// Prior that the guilty request left no trace at all.
+/// Prior that the guilty request left no trace at all, where callers or a journal tell of what ran.
 const PRIOR_UNSEEN: f64 = 0.12;
+/// The same where only what lost requests had finished inside tells of them: most do nothing that is seen.
+const PRIOR_UNSEEN_ALONE: f64 = 0.6;
 /// An age that a call of this operation reaches more often than this is not unusual.
 const USUAL_SHARE: f64 = 0.2;
 /// ln 3: what being the oldest is worth.
@@ -46,9 +49,15 @@ pub(super) fn suspects_of_spike(incident: &Incident<'_>) -> Vec<Suspect> {
         .collect();
     scores.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let operations = scores.len().max(1) as f64;
-    let unseen = PRIOR_UNSEEN;
+    let running = || incident.kills.iter().flat_map(|kill| &kill.in_flight);
+    let alone = running().all(|call| call.source == CallSource::Children);
+    let prior = if alone { PRIOR_UNSEEN_ALONE } else { PRIOR_UNSEEN };
     let weights: Vec<f64> =
-        scores.iter().map(|(score, ..)| (1.0 - PRIOR_UNSEEN) / operations * score.min(30.0).exp()).collect();
+        scores.iter().map(|(score, ..)| (1.0 - prior) / operations * score.min(30.0).exp()).collect();
+    // A lost request that nobody can name is as suspicious as the most suspicious that has a name.
+    let nameless =
+        scores.first().filter(|_| alone && has_nameless(incident)).map_or(0.0, |(score, ..)| *score);
+    let unseen = prior * nameless.clamp(0.0, 30.0).exp();
     let sum: f64 = weights.iter().sum::<f64>() + unseen;
     let kills = incident.kills.len();
     scores
@@ -68,6 +77,14 @@ pub(super) fn suspects_of_spike(incident: &Incident<'_>) -> Vec<Suspect> {
             }
         })
         .collect()
+}
+
+/// Whether at most kills something was lost that cannot be told by what it had done.
+fn has_nameless(incident: &Incident<'_>) -> bool {
+    let nameless = |kill: &&KillScene<'_>| {
+        kill.recovered.iter().any(|lost| lost.from == RecoveredFrom::Orphans && lost.call.is_none())
+    };
+    2 * incident.kills.iter().filter(nameless).count() > incident.kills.len()
 }
 
 /// The calls of each container and operation, by start: looked for once, and asked for at every kill.
