@@ -2,7 +2,7 @@
 //! container, for a life of a minute and of a week. A number that the data cannot give is absent.
 
 use crate::incident::{Episode, KillScene, Scene, VictimRole};
-use crate::memory::between;
+use crate::memory::{Series, between};
 use crate::time::{SECOND, UnixNanos};
 use crate::trend::{middle_of_work, trend_of};
 use crate::verdict::LimitHit;
@@ -118,7 +118,7 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
     let calls = kill.container.map_or(&[][..], |container| scene.work.calls_of(container));
     let life = kill.life.map(|life| &scene.cast.lives[life]);
     let started = life.and_then(|life| life.started_at);
-    let shape = kill.episode.as_ref().and_then(|episode| shape(episode, calls));
+    let shape = kill.episode.as_ref().and_then(|episode| shape(episode, calls, &kill.memory.heap_floor));
     let base = shape.as_ref().filter(|_| kill.role != VictimRole::Worker).map_or(0.0, |shape| shape.base);
     Features {
         load: load(kill, scene, calls),
@@ -148,8 +148,8 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
     }
 }
 
-/// The shape of one episode.
-pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
+/// The shape of one episode. Where the heap that collections leave is measured too, it tells how what is kept grew.
+pub fn shape(episode: &Episode, calls: &[Call], heap: &Series) -> Option<Shape> {
     let seconds = episode.seconds();
     let points = &episode.series;
     if points.len() < POINTS_MIN {
@@ -181,6 +181,11 @@ pub fn shape(episode: &Episode, calls: &[Call]) -> Option<Shape> {
     let room = (ceiling - base).max(ceiling * 0.01);
     let growth = (floor - base) / ceiling;
     let trend = (growth >= GROWTH_SHARE_MIN).then(|| trend_of(body, calls, warm)).flatten();
+    let heap = between(heap, warm, end);
+    let by_heap = (growth >= GROWTH_SHARE_MIN && heap.len() >= POINTS_MIN)
+        .then(|| trend_of(heap, calls, warm))
+        .flatten();
+    let trend = by_heap.or(trend);
     let middle = middle_of_work(calls, trend.and_then(|trend| trend.operation), warm, end);
     let (first, second) = (floor_at(middle) - base, floor - floor_at(middle));
     // What steady growth alone would have added in the final part.

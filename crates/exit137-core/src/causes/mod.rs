@@ -42,8 +42,8 @@ const NATS_TELLING: f64 = 0.4;
 const NATS_SUPPORTED: f64 = 0.7;
 const NATS_RULED_OUT: f64 = -3.0;
 
-/// Below this, the leading cause is not named; from here on, being the likeliest supports it.
-const PROBABLE: f64 = 0.45;
+/// Below one in three, the leading cause is not named; from here on, being the likeliest supports it.
+const PROBABLE: f64 = 0.35;
 
 /// What one number says for or against a cause.
 #[derive(Debug, Clone, PartialEq)]
