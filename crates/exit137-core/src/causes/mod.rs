@@ -66,7 +66,8 @@ impl Finding {
 
     /// The same at a third of its weight where a collector stands between what is kept and what is seen.
     pub fn loosely(self, features: &Features) -> Self {
-        Self { nats: if features.loose { self.nats / 3.0 } else { self.nats }, ..self }
+        let seen = features.shape.as_ref().is_some_and(|shape| shape.told_by_heap);
+        Self { nats: if features.loose && !seen { self.nats / 3.0 } else { self.nats }, ..self }
     }
 
     /// The same, speaking against the cause by no more than this.
