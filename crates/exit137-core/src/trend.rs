@@ -70,7 +70,11 @@ pub(crate) fn trend_of(body: &[(UnixNanos, f64)], calls: &[Call], from: UnixNano
         explanations.push(times.iter().map(|at| finished(*at) - finished(*at - recent)).collect());
     }
     let all = explanations.len();
-    let stretch = Stretch { level: levels.iter().map(|(_, level)| *level).collect(), explanations };
+    let stretch = Stretch {
+        level: levels.iter().map(|(_, level)| *level).collect(),
+        explanations,
+        passing: Vec::new(),
+    };
     let fits = fit_each(&[stretch], NOISE_FLOOR);
     let nats = |index: usize| TEMPER * fits[index].log_likelihood;
     let best = |indices: std::ops::Range<usize>| indices.map(nats).fold(f64::NEG_INFINITY, f64::max);

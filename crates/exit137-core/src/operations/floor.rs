@@ -20,11 +20,13 @@ pub(super) enum View {
     Undercut(f64),
     /// The lowest point of each of this many equal parts of the time.
     Lowest(usize),
+    /// Every point, with what the calls hold that are running taken out.
+    Every,
 }
 
 /// The views that are asked, the one with the most levels first: sizes are told by it.
-pub(super) const VIEWS: [View; 4] =
-    [View::Undercut(0.1), View::Undercut(0.03), View::Lowest(20), View::Lowest(13)];
+pub(super) const VIEWS: [View; 5] =
+    [View::Undercut(0.1), View::Undercut(0.03), View::Lowest(20), View::Lowest(13), View::Every];
 
 /// The first part of a life is warm-up.
 const WARM_UP_SHARE: f64 = 0.1;
@@ -110,6 +112,7 @@ impl View {
         match self {
             Self::Undercut(share) => envelope(points, share),
             Self::Lowest(parts) => lowest_of_parts(points, parts),
+            Self::Every => thinned(points),
         }
     }
 }
@@ -135,9 +138,14 @@ fn envelope(points: &[(UnixNanos, f64)], slack_share: f64) -> Series {
         .filter(|((_, value), next)| *value <= **next + slack)
         .map(|(point, _)| *point)
         .collect();
-    let width = kept.len().div_ceil(LEVELS_MAX).max(1);
+    thinned(&kept)
+}
+
+/// No more than [`LEVELS_MAX`] points, the lowest of each bin.
+fn thinned(points: &[(UnixNanos, f64)]) -> Series {
+    let width = points.len().div_ceil(LEVELS_MAX).max(1);
     let lowest = |bin: &[(UnixNanos, f64)]| bin.iter().min_by(|a, b| a.1.total_cmp(&b.1)).copied();
-    kept.chunks(width).filter_map(lowest).collect()
+    points.chunks(width).filter_map(lowest).collect()
 }
 
 /// The lowest point of each bin; bins as narrow as they can be while the level mostly rises.

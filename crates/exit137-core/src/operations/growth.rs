@@ -10,6 +10,7 @@ use super::values::{Value, Values};
 use super::{BACKGROUND, EVERY_REQUEST, Suspect};
 use crate::bytes::Bytes;
 use crate::identity::ContainerIndex;
+use crate::time::UnixNanos;
 
 /// Likelihoods of neighbouring levels are not independent: they count by half (measured: an untempered posterior
 /// is wrong far more often than it says).
@@ -20,6 +21,8 @@ const TEMPER_COLLECTED: f64 = 0.3;
 const ROUGH: f64 = 0.3;
 /// What the collected heap itself holds is nearer to what is kept than what the process holds.
 const TEMPER_HEAP: f64 = 0.5;
+/// What the likelihood of every point is worth beside that of points which nothing passing lifts.
+const TEMPER_EVERY: f64 = 0.5;
 /// Priors of a leak that no request causes, that every request causes, and that two operations cause.
 const PRIOR_BACKGROUND: f64 = 0.05;
 const PRIOR_EVERY: f64 = 0.07;
@@ -371,12 +374,19 @@ fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, view: View) -
     };
     // Calls that are spread over the time between two exports rise as smoothly as the time does.
     let rough = if finished.tallies.values().any(|tally| tally.rough) { ROUGH } else { 1.0 };
+    let doubt = if view == View::Every { TEMPER_EVERY } else { 1.0 };
     let see = |witness: &Witness| {
         let floors = floors_of(question, *witness, view_of(*witness, view));
         let columns = operations + finished.values.list.len();
-        let stretches = stretches_of(&floors, &finished.tallies, columns, &add);
-        (growth_of(&stretches) > 0.0)
-            .then(|| Seen { temper: rough * known(&stretches) * temper(question, *witness), stretches })
+        let mut stretches = stretches_of(&floors, &finished.tallies, columns, &add);
+        let passing = view_of(*witness, view) == View::Every;
+        if passing {
+            take_out_running(&mut stretches, &floors, question);
+        }
+        (growth_of(&stretches) > 0.0).then(|| Seen {
+            temper: doubt * rough * known(&stretches) * temper(question, *witness),
+            stretches,
+        })
     };
     let witnesses: Vec<Seen> = WITNESSES.iter().filter_map(see).collect();
     let growth = growth_of(&witnesses.first()?.stretches);
@@ -426,6 +436,23 @@ fn frequent(tallies: &Tallies) -> Vec<u32> {
     ranked.into_iter().take(OPERATIONS_MAX).map(|(operation, _)| operation).collect()
 }
 
+/// What a running call holds is given back: the more run, the higher the level, whatever is kept.
+fn take_out_running(stretches: &mut [Stretch], floors: &[Floor], question: &Question<'_>) {
+    let mut times: HashMap<ContainerIndex, (Vec<UnixNanos>, Vec<UnixNanos>)> = HashMap::new();
+    for (stretch, floor) in stretches.iter_mut().zip(floors) {
+        let (starts, ends) = times.entry(floor.container).or_insert_with(|| {
+            let calls = question.scene.work.calls_of(floor.container);
+            let mut ends: Vec<UnixNanos> = calls.iter().map(|call| call.end).collect();
+            ends.sort_unstable();
+            (calls.iter().map(|call| call.start).collect(), ends)
+        });
+        let running = |at: &UnixNanos| {
+            starts.partition_point(|start| start <= at) as f64 - ends.partition_point(|end| end <= at) as f64
+        };
+        stretch.passing.push(floor.levels.iter().map(|(at, _)| running(at)).collect());
+    }
+}
+
 /// Levels with the cumulative finishes of each column, the seconds, and all finishes.
 fn stretches_of(
     floors: &[Floor],
@@ -438,7 +465,7 @@ fn stretches_of(
         let mut next = finishes.partition_point(|finish| finish.at < floor.from);
         let mut sums = vec![0.0; columns];
         let mut all = 0.0;
-        let mut stretch = Stretch { level: Vec::new(), explanations: vec![Vec::new(); columns + 2] };
+        let mut stretch = Stretch { explanations: vec![Vec::new(); columns + 2], ..Stretch::default() };
         for (at, level) in &floor.levels {
             while let Some(finish) = finishes.get(next).filter(|finish| finish.at <= *at) {
                 add(finish, &mut sums);

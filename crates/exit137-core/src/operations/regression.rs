@@ -12,6 +12,8 @@ pub(crate) struct Stretch {
     pub level: Vec<f64>,
     /// By hypothesis: its value at each level.
     pub explanations: Vec<Vec<f64>>,
+    /// What moves the level for a while whatever is kept: taken out of everything, at a rate of its own in each life.
+    pub passing: Vec<Vec<f64>>,
 }
 
 /// How well one explanation fits.
@@ -85,10 +87,10 @@ impl Products {
         let mut levels: Vec<f64> = Vec::new();
         let mut lives = 0.0;
         for stretch in stretches.iter().filter(|stretch| stretch.level.len() >= 3) {
-            let intercept = whiten(&vec![1.0; stretch.level.len()], rho);
-            levels.extend(without(&whiten(&stretch.level, rho), &intercept));
+            let basis = basis_of(stretch, rho);
+            levels.extend(without_all(whiten(&stretch.level, rho), &basis));
             for (column, explanation) in columns.iter_mut().zip(&stretch.explanations) {
-                column.extend(without(&whiten(explanation, rho), &intercept));
+                column.extend(without_all(whiten(explanation, rho), &basis));
             }
             lives += 1.0;
         }
@@ -146,6 +148,22 @@ fn whiten(values: &[f64], rho: f64) -> Vec<f64> {
     first.into_iter().chain(values.windows(2).map(|pair| pair[1] - rho * pair[0])).collect()
 }
 
+/// Orthogonal directions of the stretch's own level and of what passes.
+fn basis_of(stretch: &Stretch, rho: f64) -> Vec<Vec<f64>> {
+    let mut basis = vec![whiten(&vec![1.0; stretch.level.len()], rho)];
+    for passing in &stretch.passing {
+        let rest = without_all(whiten(passing, rho), &basis);
+        if rest.iter().map(|value| value * value).sum::<f64>() > 1e-6 {
+            basis.push(rest);
+        }
+    }
+    basis
+}
+
+fn without_all(values: Vec<f64>, basis: &[Vec<f64>]) -> Vec<f64> {
+    basis.iter().fold(values, |values, direction| without(&values, direction))
+}
+
 /// `values` without their projection on `direction`.
 fn without(values: &[f64], direction: &[f64]) -> Vec<f64> {
     let (mut along, mut length) = (0.0, 0.0);
@@ -196,7 +214,7 @@ mod tests {
             .enumerate()
             .map(|(i, x)| 50.0 + 5.0 * x + ((i * 37) % 11) as f64)
             .collect();
-        let fits = fit_each(&[Stretch { level, explanations }], 0.1);
+        let fits = fit_each(&[Stretch { level, explanations, ..Stretch::default() }], 0.1);
         let best = (0..fits.len()).max_by(|a, b| fits[*a].log_likelihood.total_cmp(&fits[*b].log_likelihood));
         assert_eq!(best, Some(1));
         assert!((fits[1].slope - 5.0).abs() < 0.5, "{}", fits[1].slope);
