@@ -32,7 +32,7 @@ pub struct Row {
     /// Names of the first operation.
     pub top: Vec<String>,
     pub op_p: Option<f64>,
-    /// The first operation is guilty, and named alone.
+    /// The first operation is guilty, and named alone (or with others that the truth cannot tell from it).
     pub ac1: Option<bool>,
     /// The first operation, or its group, holds the guilty one.
     pub group1: Option<bool>,
@@ -69,7 +69,7 @@ impl Row {
         let accuses = first.is_some_and(|claim| !is_reserved(claim));
         let nobody = culprits.is_empty() && accuses;
         let asked = |yes: bool| (inferable && answer.operations.is_some()).then_some(yes);
-        let alone = first.is_some_and(|claim| claim.names.len() <= culprits.len().max(1));
+        let alone = first.is_some_and(|claim| claim.names.len() <= truth.accepted().count().max(1));
         let attributes = truth.culprit_attributes.as_ref().filter(|attributes| !attributes.is_empty());
         Self {
             case: case.to_owned(),
