@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Suspect;
+use super::tally::traced_share;
 use crate::features::Features;
 use crate::identity::ContainerIndex;
 use crate::incident::{Incident, KillScene};
@@ -51,7 +52,8 @@ pub(super) fn suspects_of_spike(incident: &Incident<'_>) -> Vec<Suspect> {
     let operations = scores.len().max(1) as f64;
     let running = || incident.kills.iter().flat_map(|kill| &kill.in_flight);
     let alone = running().all(|call| call.source == CallSource::Children);
-    let prior = if alone { PRIOR_UNSEEN_ALONE } else { PRIOR_UNSEEN };
+    let traced = incident.latest().container.and_then(|container| traced_share(incident.scene, container));
+    let prior = if alone { PRIOR_UNSEEN_ALONE } else { PRIOR_UNSEEN }.max(1.0 - traced.unwrap_or(1.0));
     let weights: Vec<f64> =
         scores.iter().map(|(score, ..)| (1.0 - prior) / operations * score.min(30.0).exp()).collect();
     // A lost request that nobody can name is as suspicious as the most suspicious that has a name.
@@ -166,7 +168,8 @@ fn share_of_time(
             until = to;
         }
     }
-    (covered as f64 / width as f64).clamp(SHARE_MIN, 1.0)
+    // One more call that lasted twice as long may have gone unseen: a short record cannot show how rare that is.
+    ((covered + age) as f64 / width as f64).clamp(SHARE_MIN, 1.0)
 }
 
 /// What the latest jump came to, if one call of this operation took it: at least, since the limit cut it off.

@@ -69,6 +69,16 @@ impl Tally {
     }
 }
 
+/// Share of the requests that metrics count of which there are spans: less than 1 where traces are sampled and nothing
+/// says so. `None` where metrics count nothing.
+pub(super) fn traced_share(scene: &Scene<'_>, container: ContainerIndex) -> Option<f64> {
+    let counted: f64 =
+        finishes_by_metrics(scene, container, &mut |_| 0).iter().map(|finish| finish.weight).sum();
+    let calls = scene.work.calls_of(container).iter().filter(|call| !call.failed);
+    let traced: f64 = calls.map(|call| f64::from(call.weight)).sum();
+    (counted > 0.0).then(|| (traced / counted).min(1.0))
+}
+
 fn finishes_by_metrics(
     scene: &Scene<'_>,
     container: ContainerIndex,
