@@ -372,11 +372,13 @@ fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, view: View) -
         }
     };
     // Calls that are spread over the time between two exports rise as smoothly as the time does.
-    let rough = if finished.tallies.values().any(|tally| tally.rough) { ROUGH } else { 1.0 };
+    let interval = finished.tallies.values().filter_map(|tally| tally.rough).reduce(f64::max);
     let doubt = if view == View::Every { TEMPER_EVERY } else { 1.0 };
     let see = |witness: &Witness| {
         let floors = floors_of(question, *witness, view_of(*witness, view));
         let columns = operations + finished.values.list.len();
+        let rough =
+            interval.map_or(1.0, |interval| ROUGH * (spacing(&floors) / interval.max(0.001)).min(1.0));
         let mut stretches = stretches_of(&floors, &finished.tallies, columns, &add);
         let passing = view_of(*witness, view) != View::Lowest(13);
         if passing {
@@ -390,6 +392,14 @@ fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, view: View) -
     let witnesses: Vec<Seen> = WITNESSES.iter().filter_map(see).collect();
     let growth = growth_of(&witnesses.first()?.stretches);
     Some(Columns { finished, witnesses, growth })
+}
+
+/// Mean seconds between two levels.
+fn spacing(floors: &[Floor]) -> f64 {
+    let length = |floor: &Floor| Some(floor.levels.last()?.0.seconds_since(floor.levels.first()?.0));
+    let seconds: f64 = floors.iter().filter_map(length).sum();
+    let levels: usize = floors.iter().map(|floor| floor.levels.len()).sum();
+    seconds / levels.max(1) as f64
 }
 
 /// How well the work between two levels is known: with few calls a level, of all or of a sample, counts are noise

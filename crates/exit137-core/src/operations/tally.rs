@@ -31,8 +31,8 @@ pub(super) struct Finish {
 pub(super) struct Tally {
     /// By time.
     pub finishes: Vec<Finish>,
-    /// Told by metrics, because the spans are a sample: when each call ended is known only roughly.
-    pub rough: bool,
+    /// Where metrics tell, because the spans are a sample: seconds within which a call ended somewhere.
+    pub rough: Option<f64>,
 }
 
 impl Tally {
@@ -60,12 +60,12 @@ impl Tally {
                 span: Some(call.span),
             })
             .collect();
-        let by_metrics = finishes_by_metrics(scene, container, &mut number);
+        let (by_metrics, interval) = finishes_by_metrics(scene, container, &mut number);
         let total = |finishes: &[Finish]| finishes.iter().map(|finish| finish.weight).sum::<f64>();
         let sampled = total(&by_spans) < SAMPLED_SHARE * total(&by_metrics);
         let mut finishes = if sampled { by_metrics } else { by_spans };
         finishes.sort_by_key(|finish| (finish.at, finish.operation));
-        Self { finishes, rough: sampled }
+        Self { finishes, rough: sampled.then_some(interval) }
     }
 }
 
@@ -73,17 +73,18 @@ impl Tally {
 /// says so. `None` where metrics count nothing.
 pub(super) fn traced_share(scene: &Scene<'_>, container: ContainerIndex) -> Option<f64> {
     let counted: f64 =
-        finishes_by_metrics(scene, container, &mut |_| 0).iter().map(|finish| finish.weight).sum();
+        finishes_by_metrics(scene, container, &mut |_| 0).0.iter().map(|finish| finish.weight).sum();
     let calls = scene.work.calls_of(container).iter().filter(|call| !call.failed);
     let traced: f64 = calls.map(|call| f64::from(call.weight)).sum();
     (counted > 0.0).then(|| (traced / counted).min(1.0))
 }
 
+/// The finishes, and the mean time in seconds between two exports of a count.
 fn finishes_by_metrics(
     scene: &Scene<'_>,
     container: ContainerIndex,
     number: &mut dyn FnMut(&str) -> u32,
-) -> Vec<Finish> {
+) -> (Vec<Finish>, f64) {
     let own = |series: &&DistributionSeries| {
         series.metric.quantity == Quantity::RequestsFinished
             && scene.cast.container_of_resource(series.resource) == Some(container)
@@ -92,6 +93,7 @@ fn finishes_by_metrics(
     // One value may arrive under an old and a new name: the lower rank is the newer.
     let rank = all.iter().map(|series| series.metric.rank).min();
     let mut finishes = Vec::new();
+    let (mut seconds, mut exports) = (0.0, 0.0);
     for series in all.into_iter().filter(|series| Some(series.metric.rank) == rank) {
         let operation = number(&name_of(scene, series));
         let mut points: Vec<&DistributionPoint> = series.points.iter().collect();
@@ -105,11 +107,14 @@ fn finishes_by_metrics(
             let known_start = (point.start.0 > 0).then_some(point.start);
             let from =
                 if point.delta { known_start } else { continued.map(|before| before.at).or(known_start) };
-            add_spread(&mut finishes, operation, count, from.unwrap_or(point.at), point.at);
+            let from = from.unwrap_or(point.at);
+            seconds += point.at.seconds_since(from).max(0.0);
+            exports += 1.0;
+            add_spread(&mut finishes, operation, count, from, point.at);
             before = Some(point);
         }
     }
-    finishes
+    (finishes, seconds / f64::max(exports, 1.0))
 }
 
 fn add_spread(finishes: &mut Vec<Finish>, operation: u32, count: u64, from: UnixNanos, to: UnixNanos) {
