@@ -44,7 +44,7 @@ pub struct Shape {
     /// How much better steady growth with the work (positive), or filling up or the load of the moment (negative),
     /// fits the floor before the final part, in nats, tempered. Absent without growth.
     pub steady: Option<f64>,
-    /// Both are told by the heap that collections leave, which nothing passing blurs.
+    /// `steady` is told by the heap that collections leave, which nothing passing blurs.
     pub told_by_heap: bool,
     /// Growth before the final part, as a share of the ceiling.
     pub growth: f64,
@@ -191,7 +191,6 @@ pub fn shape(episode: &Episode, calls: &[Call], heap: &Series) -> Option<Shape> 
     let trend = by_heap.or(trend);
     let middle = middle_of_work(calls, trend.and_then(|trend| trend.operation), warm, end);
     let (first, second) = (floor_at(middle) - base, floor - floor_at(middle));
-    let late = if told_by_heap { late_share(heap, middle) } else { second / (first + second).max(1.0) };
     // What steady growth alone would have added in the final part.
     let rate = second.max(0.0) / end.seconds_since(middle).max(1.0);
     let known =
@@ -206,7 +205,8 @@ pub fn shape(episode: &Episode, calls: &[Call], heap: &Series) -> Option<Shape> 
         ceiling,
         jump: ((ceiling * (1.0 - ordinary_swing) - floor - ahead) / room).clamp(0.0, 1.0),
         height: (floor / ceiling.max(episode.limit.unwrap_or(0.0))).clamp(0.0, 1.0),
-        late_growth: (growth >= GROWTH_SHARE_MIN).then(|| late.clamp(0.0, 1.0)),
+        late_growth: (growth >= GROWTH_SHARE_MIN)
+            .then(|| (second / (first + second).max(1.0)).clamp(0.0, 1.0)),
         told_by_heap,
         steady: trend.map(|trend| trend.steady),
         growth,
@@ -214,14 +214,6 @@ pub fn shape(episode: &Episode, calls: &[Call], heap: &Series) -> Option<Shape> 
         seconds,
         points: points.len(),
     })
-}
-
-/// Part of the growth of what was never given back that came after `middle`.
-fn late_share(points: &[(UnixNanos, f64)], middle: UnixNanos) -> f64 {
-    let floors = floor_from_right(points);
-    let (Some(first), Some(last)) = (floors.first(), floors.last()) else { return 0.0 };
-    let at_middle = floors[points.partition_point(|(at, _)| *at <= middle).saturating_sub(1)];
-    (last - at_middle) / (last - first).max(1.0)
 }
 
 /// When a life has its start behind it: `width` is over, and requests have been served for a moment. What memory

@@ -71,10 +71,24 @@ pub fn recover(
     kills: &[(ContainerIndex, Moment)],
 ) -> Vec<Vec<Recovered>> {
     let mut orphans = orphans::orphans(observations, cast, work, kills);
+    let kill_before = |container: ContainerIndex, at: Moment| {
+        kills
+            .iter()
+            .filter(|(other, _)| *other == container)
+            .map(|(_, kill)| kill.at)
+            .filter(|kill| *kill < at.at)
+            .max()
+    };
     let requests_of = |(number, (container, at)): (usize, &(ContainerIndex, Moment))| {
         let mut found = from_journal(observations, work, *container, *at);
         found.extend(from_callers(observations, work, *container, *at));
-        found.extend(messages::from_publishers(observations, work, *container, *at));
+        found.extend(messages::from_publishers(
+            observations,
+            work,
+            *container,
+            *at,
+            kill_before(*container, *at),
+        ));
         // A trace whose caller got its answer is finished: only the span's last batch was lost.
         let known: HashSet<u128> = traces_called(observations, work, *container, *at);
         let orphans = std::mem::take(&mut orphans[number]);

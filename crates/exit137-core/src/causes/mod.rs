@@ -42,8 +42,11 @@ const NATS_TELLING: f64 = 0.4;
 const NATS_SUPPORTED: f64 = 0.7;
 const NATS_RULED_OUT: f64 = -3.0;
 
-/// Below one in three, the leading cause is not named; from here on, being the likeliest supports it.
-const PROBABLE: f64 = 0.35;
+/// From here on, being the likeliest supports a cause, whatever speaks for it.
+const PROBABLE: f64 = 0.45;
+
+/// Below one in three, the leading cause is not named even if something speaks for it.
+const NAMED_MIN: f64 = 0.35;
 
 /// What one number says for or against a cause.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +69,7 @@ impl Finding {
 
     /// The same at a third of its weight where a collector stands between what is kept and what is seen.
     pub fn loosely(self, features: &Features) -> Self {
-        let seen = features.shape.as_ref().is_some_and(|shape| shape.told_by_heap);
+        let seen = self.name == "curve" && features.shape.as_ref().is_some_and(|shape| shape.told_by_heap);
         Self { nats: if features.loose && !seen { self.nats / 3.0 } else { self.nats }, ..self }
     }
 
@@ -287,7 +290,7 @@ fn opinion(
 pub fn leader(opinions: &[Opinion]) -> (Cause, Probability) {
     let unknown = opinions.iter().find(|opinion| opinion.cause == Cause::Unknown);
     match opinions.first() {
-        Some(first) if first.probability.0 >= PROBABLE && first.answer == Answer::Supported => {
+        Some(first) if first.probability.0 >= NAMED_MIN && first.answer == Answer::Supported => {
             (first.cause, first.probability)
         }
         _ => (Cause::Unknown, unknown.map_or(Probability(1.0), |opinion| opinion.probability)),

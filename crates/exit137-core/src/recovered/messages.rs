@@ -17,16 +17,22 @@ const AGE_MAX: i64 = 120 * SECOND;
 const TOLD_MAX: usize = 20;
 
 /// The messages that this container was working on: sent before the kill, never done, and either overtaken by a later
-/// message that was taken up before the kill, or the next in turn. The rest may still have been waiting.
+/// message that was taken up before the kill, or the next in turn. The rest may still have been waiting. What was sent
+/// before the container's previous kill is told only if nothing was done since: else its span was lost with that kill.
 pub(super) fn from_publishers(
     observations: &Observations,
     work: &Work,
     container: ContainerIndex,
     at: Moment,
+    previous: Option<UnixNanos>,
 ) -> Vec<Recovered> {
     let span_of = |call: &Call| observations.traces.spans.get(call.span as usize);
     let calls = work.calls_of(container);
-    let recent = |call: &&Call| call.start <= at.at && call.start >= at.at - AGE_MAX;
+    let done_since = |kill: UnixNanos| {
+        calls.iter().any(|call| call.source == CallSource::Own && call.start > kill && call.end <= at.at)
+    };
+    let from = previous.filter(|kill| done_since(*kill)).unwrap_or(UnixNanos(i64::MIN)).max(at.at - AGE_MAX);
+    let recent = |call: &&Call| call.start <= at.at && call.start >= from;
     let sent = |call: &&Call| {
         call.source == CallSource::Caller
             && !call.failed

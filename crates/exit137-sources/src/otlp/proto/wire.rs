@@ -28,6 +28,7 @@ impl<'a> Fields<'a> {
     }
 
     /// What was not read yet.
+    #[cfg(feature = "live")]
     #[inline]
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
