@@ -210,7 +210,8 @@ impl Follower {
         let resync =
             Change { change: ChangeType::Resync, ..Change::about(self.kind, self.namespace.clone()) };
         self.send(resync).await?;
-        self.place.version = Some(version);
+        self.reach(version);
+        self.place.failures = 0;
         self.enter(Phase::Watching);
         self.shared.update(self.index, |state| (state.listed, state.objects) = (true, objects));
         let (resource, namespace) = (self.kind.resource(), self.namespace.as_deref().unwrap_or("*"));
@@ -267,6 +268,8 @@ impl Follower {
         if !heard && began.elapsed() < WATCH_TIME_MIN.min(lasts) {
             return Err(Failure::Broken("the watch ended as soon as it began".to_owned()));
         }
+        self.place.failures = 0;
+        self.place.backoff.reset();
         if self.place.refreshed_at.is_some_and(|at| at.elapsed() >= self.options.refresh) {
             self.place.version = None;
         }
@@ -294,10 +297,16 @@ impl Follower {
         // Only now: whoever cancels us before must see it again.
         let versioned: Versioned<'_> = serde_json::from_str(object).map_err(|error| strange(&error))?;
         if let Some(version) = versioned.metadata.resource_version.filter(|version| !version.is_empty()) {
-            self.place.version = Some(version.into_owned());
+            self.reach(version.into_owned());
         }
-        self.shared.update(self.index, |state| state.heard_at = Some(now()));
         Ok(())
+    }
+
+    /// Everything up to this version was passed on.
+    fn reach(&mut self, version: String) {
+        self.place.version = Some(version.clone());
+        self.shared
+            .update(self.index, |state| (state.version, state.heard_at) = (Some(version), Some(now())));
     }
 
     /// Passes on one object, unless it says nothing new.
