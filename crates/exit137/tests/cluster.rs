@@ -53,7 +53,7 @@ fn options(api: &FakeApi) -> ClusterOptions {
 
 impl Watched {
     async fn start(options: ClusterOptions, kinds: &[Kind]) -> Self {
-        let cluster = Cluster::configure(options).await.unwrap();
+        let cluster = Cluster::configure(options).await.expect("a kubeconfig");
         let (sink, changes) = mpsc::channel(4);
         let (watched, kinds) = (cluster.clone(), kinds.to_vec());
         let task = tokio::spawn(async move { watched.watch(&kinds, sink).await });
@@ -96,7 +96,7 @@ impl Watched {
         let mut observations = Observations::default();
         for (index, change) in self.told.iter().filter(|change| !change.document.is_empty()).enumerate() {
             let at = Location { file: "cluster", line: index + 1 };
-            decode_json(&change.document, at, &mut observations).unwrap();
+            decode_json(&change.document, at, &mut observations).expect("Kubernetes");
         }
         observations
     }
@@ -122,9 +122,9 @@ async fn cluster_of_pods(count: usize) -> FakeApi {
 fn case_without_kubernetes(case: &Case) -> Observations {
     let folder = support::scratch("cluster-kernel");
     for name in ["kmsg.raw.zst", "clock.txt.zst"] {
-        std::fs::copy(case.folder.join(name), folder.join(name)).unwrap();
+        std::fs::copy(case.folder.join(name), folder.join(name)).expect("a part of the case");
     }
-    read(&[folder], &ReadOptions::default(), &NoProgress).unwrap()
+    read(&[folder], &ReadOptions::default(), &NoProgress).expect("a part of the case")
 }
 
 #[tokio::test]
@@ -387,14 +387,18 @@ async fn the_manifests_grant_what_is_asked_for_and_no_more() {
 /// Group, resource and verb of each right in a manifest.
 fn granted(manifest: &str) -> BTreeSet<(String, String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/rbac").join(manifest);
-    let text = std::fs::read_to_string(&path).unwrap();
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-    let role = documents.iter().find(|document| document["rules"].is_array()).unwrap();
+    let text = std::fs::read_to_string(&path).expect("a manifest");
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("a manifest");
+    let role = documents.iter().find(|document| document["rules"].is_array()).expect("a manifest");
     let texts = |list: &Value| -> Vec<String> {
-        list.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
+        list.as_array()
+            .expect("a manifest")
+            .iter()
+            .map(|item| item.as_str().expect("a manifest").to_owned())
+            .collect()
     };
     let mut granted = BTreeSet::new();
-    for rule in role["rules"].as_array().unwrap() {
+    for rule in role["rules"].as_array().expect("a manifest") {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
                 let verbs = texts(&rule["verbs"]).into_iter();
@@ -421,7 +425,7 @@ async fn what_stands_between_us_and_a_cluster_is_said() {
     api.fail_next("pods", On::List, forbidden);
     assert_eq!(
         refusal(good.clone()).await,
-        "not allowed to list pods in all namespaces: expected the rights get, list and watch: the fake says Forbidden"
+        "not allowed to list pods in all namespaces: the fake says Forbidden"
     );
     api.require_token("another");
     let server = format!("http://{}", api.address);

@@ -403,10 +403,15 @@ pub(super) async fn ask(
         .header(hyper::header::ACCEPT_ENCODING, "identity")
         .body(Body::empty())
         .map_err(|error| Failure::broken(&error))?;
+    send(client, request).await
+}
+
+/// The body of a successful answer.
+pub(super) async fn send(client: &kube::Client, request: Request<Body>) -> Result<Body, Failure> {
     let response = timeout(ANSWER_TIME_MAX, client.send(request)).await;
     let response = response.map_err(|_| Failure::Silent(ANSWER_TIME_MAX))?;
     let response = response.map_err(|error| Failure::broken(&error))?;
-    if response.status() == hyper::StatusCode::OK {
+    if response.status().is_success() {
         return Ok(response.into_body());
     }
     let failure = timeout(ANSWER_TIME_MAX, Failure::of_response(response)).await;

@@ -6,6 +6,8 @@
 pub(crate) mod config;
 mod http;
 mod log;
+#[allow(dead_code)]
+pub(crate) mod notify;
 
 use std::io;
 use std::net::SocketAddr;

@@ -227,11 +227,15 @@ async fn create(store: &Store, asked: &mut Asked, body: Body) -> Response {
     let body = to_bytes(body, 1 << 20).await.unwrap_or_default();
     let Ok(mut object) = serde_json::from_slice::<Value>(&body) else { return status(400, None) };
     object["metadata"]["namespace"] = asked.namespace.clone().unwrap_or_default().into();
-    let count = store.with(|cluster| {
+    store.with(|cluster| {
+        let metadata = &mut object["metadata"];
+        let number = cluster.resource(&asked.resource).version + 1;
+        metadata["uid"] = format!("created-{number}").into();
+        if let Some(prefix) = metadata["generateName"].as_str() {
+            metadata["name"] = format!("{prefix}{number}").into();
+        }
         cluster.publish(&asked.resource, "ADDED", object.clone());
-        cluster.asked.len()
     });
-    object["metadata"]["uid"] = format!("created-{count}").into();
     store.wake();
     (StatusCode::CREATED, json_of(&object)).into_response()
 }
