@@ -13,7 +13,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use exit137_sources::cluster::Cluster;
@@ -83,9 +83,10 @@ struct Queue {
 
 /// Tells everybody who wants to know.
 pub(crate) struct Notifier {
-    queues: Vec<Queue>,
+    /// Empty once it is closed.
+    queues: Mutex<Vec<Queue>>,
     memory: Mutex<Memory>,
-    carriers: JoinSet<()>,
+    carriers: Mutex<JoinSet<()>>,
 }
 
 impl Notifier {
@@ -99,14 +100,14 @@ impl Notifier {
     }
 
     fn start_at(settings: &Notify, cluster: Option<&Cluster>, pace: Pace) -> Result<Self, NotifyError> {
-        let mut notifier = Self { queues: Vec::new(), memory: Mutex::default(), carriers: JoinSet::new() };
+        let (mut queues, mut carriers) = (Vec::new(), JoinSet::new());
         for (name, receiver) in receivers(settings, cluster)? {
             let (sender, notices) = mpsc::channel(WAITING_MAX);
             let counts = Arc::new(Counts::default());
-            notifier.carriers.spawn(carry(name.clone(), receiver, notices, Arc::clone(&counts), pace));
-            notifier.queues.push(Queue { name, notices: sender, counts });
+            carriers.spawn(carry(name.clone(), receiver, notices, Arc::clone(&counts), pace));
+            queues.push(Queue { name, notices: sender, counts });
         }
-        Ok(notifier)
+        Ok(Self { queues: Mutex::new(queues), memory: Mutex::default(), carriers: Mutex::new(carriers) })
     }
 
     /// Takes note of an incident without telling anybody: what was told before a restart.
@@ -118,7 +119,7 @@ impl Notifier {
     pub(crate) fn observe(&self, note: IncidentNote) {
         let Some(reason) = self.news(&note) else { return };
         let notice = Arc::new(Notice { note, reason });
-        for queue in &self.queues {
+        for queue in held(&self.queues).iter() {
             if queue.notices.try_send(Arc::clone(&notice)).is_err() {
                 add(&queue.counts.dropped);
                 let (receiver, incident) = (&queue.name, &notice.note.id);
@@ -128,7 +129,7 @@ impl Notifier {
     }
 
     fn news(&self, note: &IncidentNote) -> Option<note::Reason> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).news(note)
+        held(&self.memory).news(note)
     }
 
     /// How it is going.
@@ -141,17 +142,23 @@ impl Notifier {
             retries: queue.counts.retries.load(Ordering::Relaxed),
             waiting: queue.notices.max_capacity() - queue.notices.capacity(),
         };
-        self.queues.iter().map(state).collect()
+        held(&self.queues).iter().map(state).collect()
     }
 
-    /// Carries what waits, for at most so long.
-    pub(crate) async fn close(mut self, patience: Duration) {
-        self.queues.clear();
-        let all = async { while self.carriers.join_next().await.is_some() {} };
+    /// Takes nothing more, and carries what waits, for at most so long.
+    pub(crate) async fn close(&self, patience: Duration) {
+        held(&self.queues).clear();
+        let mut carriers = std::mem::take(&mut *held(&self.carriers));
+        let all = async { while carriers.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, all).await.is_err() {
             tracing::warn!("ended with notices that did not arrive");
         }
     }
+}
+
+/// What is locked is whole between any two of our lines, so a panic elsewhere spoils nothing.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Everybody in the settings.

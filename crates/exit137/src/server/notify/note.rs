@@ -22,7 +22,8 @@ pub(crate) struct IncidentNote {
     pub(crate) settled: bool,
     /// Why no more kills are expected: "no kill since 1.4.3".
     pub(crate) ended: Option<String>,
-    pub(super) kills: usize,
+    /// How many kills there were, if more than those in the verdict.
+    pub(crate) kills: usize,
     pub(super) incident: Value,
 }
 

@@ -90,8 +90,8 @@ async fn tell(settings: &Notify, notes: impl IntoIterator<Item = IncidentNote>) 
     let notifier = Notifier::start_at(settings, None, PACE).unwrap();
     notes.into_iter().for_each(|note| notifier.observe(note));
     wait(|| notifier.state().iter().all(|state| state.waiting == 0)).await;
-    let names: Vec<_> =
-        notifier.queues.iter().map(|queue| (queue.name.clone(), queue.counts.clone())).collect();
+    let queues = std::mem::take(&mut *held(&notifier.queues));
+    let names: Vec<_> = queues.into_iter().map(|queue| (queue.name, queue.counts)).collect();
     notifier.close(PATIENCE).await;
     let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let state = |(name, counts): (String, Arc<Counts>)| ReceiverState {
