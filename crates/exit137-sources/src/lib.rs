@@ -19,3 +19,4 @@ mod otlp;
 pub mod receiver;
 
 pub use input::{NoProgress, Pieces, Progress, ReadError, ReadOptions, read};
+pub use otlp::{Carries, Replace, memory_metrics, rewrite_json, rewrite_protobuf};

@@ -34,6 +34,8 @@ pub struct Incident {
     pub last: UnixNanos,
     /// Whether no more evidence is waited for.
     pub settled: bool,
+    /// What lists show besides, in whatever form the caller writes it.
+    pub summary: String,
     /// The verdict. Empty in lists.
     pub json: String,
 }
@@ -104,7 +106,7 @@ pub struct Incidents {
 }
 
 const COLUMNS: &str = "key, namespace, workload, container, cause, operation, version, probability, kills, \
-                       first_nanos, last_nanos, settled";
+                       first_nanos, last_nanos, settled, summary";
 
 fn incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
     Ok(Incident {
@@ -120,16 +122,17 @@ fn incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
         first: UnixNanos(row.get(9)?),
         last: UnixNanos(row.get(10)?),
         settled: row.get(11)?,
+        summary: row.get(12)?,
         json: String::new(),
     })
 }
 
 pub(crate) fn put(connection: &Connection, incident: &Incident) -> Result<(), DatabaseError> {
     let sql = "INSERT INTO incident (key, namespace, workload, container, cause, operation, version, probability, kills,
-            first_nanos, last_nanos, settled, json)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+            first_nanos, last_nanos, settled, json, summary)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
         ON CONFLICT (key) DO UPDATE SET namespace = ?2, workload = ?3, container = ?4, cause = ?5, operation = ?6,
-            version = ?7, probability = ?8, kills = ?9, first_nanos = ?10, last_nanos = ?11, settled = ?12, json = ?13";
+            version = ?7, probability = ?8, kills = ?9, first_nanos = ?10, last_nanos = ?11, settled = ?12, json = ?13, summary = ?14";
     // SQLite stores a NaN as NULL, which the column refuses.
     let probability = if incident.probability.is_nan() { 0.0 } else { incident.probability };
     connection
@@ -149,6 +152,7 @@ pub(crate) fn put(connection: &Connection, incident: &Incident) -> Result<(), Da
                 incident.last.0,
                 incident.settled,
                 incident.json,
+                incident.summary,
             ])
         })
         .doing("saving an incident")?;
@@ -157,11 +161,19 @@ pub(crate) fn put(connection: &Connection, incident: &Incident) -> Result<(), Da
 
 pub(crate) fn one(connection: &Connection, key: &str) -> Result<Option<Incident>, DatabaseError> {
     let sql = format!("SELECT {COLUMNS}, json FROM incident WHERE key = ?1");
-    let row = |row: &Row<'_>| Ok(Incident { json: row.get(12)?, ..incident(row)? });
+    let row = |row: &Row<'_>| Ok(Incident { json: row.get(13)?, ..incident(row)? });
     connection
         .prepare_cached(&sql)
         .and_then(|mut statement| statement.query_row([key], row).optional())
         .doing("reading an incident")
+}
+
+pub(crate) fn delete(connection: &Connection, key: &str) -> Result<(), DatabaseError> {
+    connection
+        .prepare_cached("DELETE FROM incident WHERE key = ?1")
+        .and_then(|mut statement| statement.execute([key]))
+        .doing("forgetting an incident")?;
+    Ok(())
 }
 
 pub(crate) fn list(

@@ -275,6 +275,11 @@ impl Store {
         incidents::put(&self.inner.database(), incident)
     }
 
+    /// Forgets an incident: it turned out to be another one, or is too old.
+    pub fn delete_incident(&self, key: &str) -> Result<(), DatabaseError> {
+        incidents::delete(&self.inner.database(), key)
+    }
+
     /// One incident, with its JSON.
     pub fn incident(&self, key: &str) -> Result<Option<Incident>, DatabaseError> {
         incidents::one(&self.inner.database(), key)

@@ -5,9 +5,14 @@
 
 pub(crate) mod json;
 mod keys;
+mod memory_metrics;
 pub(crate) mod number;
 pub(crate) mod proto;
+mod rewrite;
 pub(crate) mod sink;
+
+pub use memory_metrics::memory_metrics;
+pub use rewrite::{Carries, Replace, rewrite_json, rewrite_protobuf};
 
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,7 @@ CREATE TABLE incident (
     first_nanos INTEGER NOT NULL,
     last_nanos INTEGER NOT NULL,
     settled INTEGER NOT NULL,
+    summary TEXT NOT NULL,
     json TEXT NOT NULL
 );
 CREATE INDEX incident_last ON incident (last_nanos);

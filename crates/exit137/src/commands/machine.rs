@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Bytes that can be used before something is killed; `None` where nothing tells.
-pub(super) fn memory_available() -> Option<u64> {
+pub(crate) fn memory_available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(meminfo_available);
     // Inside a container its own cgroup is the root of what can be seen.
     let limit = cgroup("memory.max", "memory/memory.limit_in_bytes");

@@ -1,10 +1,11 @@
 //! The command line: one file a subcommand, one line in [`Command`], and one in [`run`].
 
+mod capture;
 mod completions;
 mod diagnose;
 mod journal;
 mod leaks;
-mod machine;
+pub(crate) mod machine;
 mod man;
 mod progress;
 mod run;
@@ -56,6 +57,7 @@ enum Command {
     Leaks(leaks::Leaks),
     Journal(journal::Journal),
     Serve(Box<serve::Serve>),
+    Capture(capture::Capture),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -92,6 +94,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         Command::Leaks(leaks) => Ok(leaks.run()?),
         Command::Journal(journal) => Ok(journal.run()?),
         Command::Serve(serve) => Ok(serve.run()?),
+        Command::Capture(capture) => Ok(capture.run()?),
         Command::Completions(completions) => Ok(completions.run()?),
         Command::Man(man) => Ok(man.run()?),
     }

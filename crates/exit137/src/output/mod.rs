@@ -17,8 +17,11 @@ use exit137_core::verdict::Verdict;
 use jiff::tz::TimeZone;
 
 pub(crate) use clean::{line as clean_line, shorten};
+pub(crate) use html::articles as html_articles;
+pub(crate) use json::read as read_json;
 pub use leaks::LeakReport;
 pub(crate) use words::container as container_name;
+pub(crate) use words::{bytes, capitalized, count, date_time};
 
 /// Which form the verdict takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

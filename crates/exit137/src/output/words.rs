@@ -38,7 +38,7 @@ pub(super) fn certainty_of(cause: Cause, probability: Probability) -> String {
 }
 
 /// `208 MiB`, `-1.20 MiB`.
-pub(super) fn bytes(value: f64) -> String {
+pub(crate) fn bytes(value: f64) -> String {
     let size = Bytes(value.abs() as u64);
     if value <= -1.0 { format!("-{size}") } else { size.to_string() }
 }
@@ -72,7 +72,7 @@ pub(super) fn duration_range(interval: Interval) -> String {
 }
 
 /// `1 kill`, `3 kills`.
-pub(super) fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
@@ -97,7 +97,7 @@ fn zoned(at: UnixNanos, zone: &TimeZone, format: &str) -> String {
 }
 
 /// `2026-11-22 08:53:29`.
-pub(super) fn date_time(at: UnixNanos, zone: &TimeZone) -> String {
+pub(crate) fn date_time(at: UnixNanos, zone: &TimeZone) -> String {
     zoned(at, zone, "%Y-%m-%d %H:%M:%S")
 }
 
@@ -430,7 +430,7 @@ pub(super) fn nothing_found(asked_for: Option<&str>) -> String {
 }
 
 /// `no OOM kill` → `No OOM kill`.
-pub(super) fn capitalized(text: &str) -> String {
+pub(crate) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

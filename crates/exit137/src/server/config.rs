@@ -94,6 +94,8 @@ pub(crate) struct Otlp {
     pub(crate) cors_origins: Vec<String>,
     /// The largest request, decompressed.
     pub(crate) body_max: Size,
+    /// Metrics to keep besides those about memory and load, by name.
+    pub(crate) keep_metrics: Vec<String>,
 }
 
 /// The cluster.
@@ -200,6 +202,7 @@ impl Default for Otlp {
             tokens_file: None,
             cors_origins: Vec::new(),
             body_max: Size(16 << 20),
+            keep_metrics: Vec::new(),
         }
     }
 }

@@ -3,20 +3,57 @@
 //! What arrives is recorded before it is looked at; verdicts are made from the record alone, by the same steps as
 //! `exit137 diagnose` makes them from files.
 
+mod ask;
+mod capture;
 pub(crate) mod config;
+mod docket;
+mod evidence;
+mod filing;
+mod hearing;
 mod http;
+mod incident;
+mod intake;
+mod judge;
+mod kernel;
 mod log;
-#[allow(dead_code)]
-pub(crate) mod notify;
+mod next;
+mod query;
+mod recorder;
+mod redact;
+mod state;
+mod subject;
+pub(crate) mod tar;
+mod tls;
+mod verdicts;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
+use axum::Router;
+use exit137_sources::cluster::ClusterError;
+use exit137_sources::receiver::{BindError, Receiver, ReceiverOptions, Tls, Token};
+use exit137_store::{DatabaseError, Kind, OpenError, Store, StoreOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tokio::sync::{mpsc, watch as flag};
+use tokio::task::JoinHandle as Task;
+use tokio_rustls::TlsAcceptor;
+use tracing::{error, info, warn};
 
+use capture::CaptureError;
 use config::Config;
+use http::Guard;
+use intake::Intake;
+use recorder::Recorder;
+use tls::TlsListener;
+
+/// Log exports that wait to be looked at for kills.
+const HEARD_MAX: usize = 1024;
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +69,26 @@ pub(crate) enum ServeError {
     /// No threads.
     #[error("cannot start threads")]
     Threads(#[source] io::Error),
+    /// The data folder.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What it holds.
+    #[error("cannot read the incidents of the data folder")]
+    Incidents(#[from] DatabaseError),
+    /// The file with tokens.
+    #[error("cannot read the tokens in {}", path.display())]
+    Tokens {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There are none in it.
+    #[error("{}: expected a token a line, found none", path.display())]
+    NoTokens {
+        /// As given.
+        path: PathBuf,
+    },
     /// The address is taken, or not ours.
     #[error("cannot listen on {address}")]
     Listen {
@@ -40,12 +97,26 @@ pub(crate) enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The receivers of telemetry.
+    #[error(transparent)]
+    Receiver(#[from] BindError),
+    /// The cluster that was asked for.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The operating system refuses to tell of signals.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
-    /// Pages and API.
-    #[error("cannot serve pages")]
-    Http(#[source] io::Error),
+    /// A certificate or key.
+    #[error("{}: {reason}", path.display())]
+    Tls {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The incident that was asked for.
+    #[error("cannot capture the incident")]
+    Capture(#[from] CaptureError),
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -56,33 +127,222 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     runtime.block_on(serve(config))
 }
 
-async fn serve(config: Config) -> Result<(), ServeError> {
+/// The files of an incident's capture, from the folder of a server that is not running.
+pub(crate) fn capture_from_folder(config: Config, id: &str) -> Result<Vec<(String, Vec<u8>)>, ServeError> {
+    let store = open(&config)?;
+    let incidents = verdicts::remembered(&store)?;
+    Ok(capture::files(&Recorder::new(config, store, incidents), id)?)
+}
+
+/// Opens the data folder with the bounds of the settings.
+fn open(config: &Config) -> Result<Store, OpenError> {
+    let keep = &config.keep;
+    let mut options = StoreOptions::default();
+    options.disk_budget_bytes = config.disk_budget.0;
+    // The rest is for requests on their way in, and for everything else.
+    options.memory_budget_bytes = config.memory_budget.0 / 3;
+    for kind in Kind::ALL {
+        let age = match kind {
+            Kind::Spans => keep.spans,
+            Kind::Metrics | Kind::Samples | Kind::Cgroup | Kind::Journal => keep.metrics,
+            Kind::Logs | Kind::Kubernetes | Kind::KernelLog => keep.events,
+        };
+        options = options.keep(kind, age.0);
+    }
+    Store::open(&config.data_dir, options)
+}
+
+/// The tokens of a file, one a line; lines that begin with `#` are none.
+fn tokens(path: Option<&Path>) -> Result<Vec<String>, ServeError> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ServeError::Tokens { path: path.to_owned(), source })?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let tokens: Vec<String> = lines.map(str::to_owned).collect();
+    if tokens.is_empty() {
+        return Err(ServeError::NoTokens { path: path.to_owned() });
+    }
+    Ok(tokens)
+}
+
+fn receiver_options(config: &Config) -> Result<ReceiverOptions, ServeError> {
+    let otlp = &config.otlp;
+    let third = usize::try_from(config.memory_budget.0 / 3).unwrap_or(usize::MAX);
+    Ok(ReceiverOptions {
+        http: otlp.http.0,
+        grpc: otlp.grpc.0,
+        tls: config.tls.as_ref().map(|tls| Tls {
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+            client_ca: tls.client_ca.clone(),
+        }),
+        tokens: tokens(otlp.tokens_file.as_deref())?.into_iter().map(Token::new).collect(),
+        cors_origins: otlp.cors_origins.clone(),
+        decompressed_bytes_max: usize::try_from(otlp.body_max.0).unwrap_or(usize::MAX),
+        in_flight_bytes_max: third,
+        ..ReceiverOptions::default()
+    })
+}
+
+fn warn_of_open_doors(config: &Config) {
     for listen in [config.listen, config.otlp.http, config.otlp.grpc] {
         if listen.is_public() && config.tls.is_none() {
             warn!(address = %listen, "listening to the network without TLS");
         }
     }
-    let ended = ended()?;
-    let Some(address) = config.listen.0 else {
-        ended.await;
-        return Ok(());
+    if config.listen.is_public() && config.tokens_file.is_none() {
+        warn!(address = %config.listen, "the pages are open to everybody who can reach them; see --tokens-file");
+    }
+}
+
+async fn serve(config: Config) -> Result<(), ServeError> {
+    warn_of_open_doors(&config);
+    let mut asked_to_end = Ended::new()?;
+    let (end, ending) = flag::channel(false);
+    let ended = move || {
+        let mut ending = ending.clone();
+        async move { drop(ending.wait_for(|ending| *ending).await) }
     };
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
-    info!(%address, "ready");
-    axum::serve(listener, http::router()).with_graceful_shutdown(ended).await.map_err(ServeError::Http)?;
+    // What can fail is tried before anything runs.
+    let receiver = Receiver::bind(receiver_options(&config)?).await?;
+    let guard = Guard::new(
+        &tokens(config.tokens_file.as_deref())?,
+        !config.listen.is_public(),
+        config.public_url.as_deref(),
+    );
+    let listener = listen(config.listen.0).await?;
+    let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let cluster = watch::configure(&config).await?;
+    let store = open(&config)?;
+    let incidents = verdicts::remembered(&store)?;
+    let recorder = Arc::new(Recorder::new(config, store, incidents));
+    let _ = recorder.addresses.set(receiver.addresses());
+    if let Some(Ok(address)) = listener.as_ref().map(TcpListener::local_addr) {
+        let _ = recorder.pages.set(address);
+    }
+
+    let (heard, mut hearing) = mpsc::channel(HEARD_MAX);
+    let mut threads = vec![
+        thread("verdicts", &recorder, verdicts::run)?,
+        thread("leaks", &recorder, next::run)?,
+        thread("hearing", &recorder, move |recorder| intake::listen(recorder, &mut hearing))?,
+    ];
+    if let Some(path) = recorder.config.kernel_log.clone() {
+        threads.push(thread("kernel-log", &recorder, move |recorder| follow(recorder, &path))?);
+    }
+    if cluster.is_none() && recorder.config.kubernetes.enabled {
+        let _ = recorder.no_cluster.set("no cluster is configured here".to_owned());
+    }
+    let watching = cluster.map(|cluster| {
+        let _ = recorder.cluster.set(cluster.clone());
+        tokio::spawn(watch::watch(Arc::clone(&recorder), cluster))
+    });
+    let intake = Intake::new(Arc::clone(&recorder), heard);
+    let receiving = tokio::spawn(receiver.serve(intake, ended()));
+    let router = http::router(Arc::clone(&recorder), Arc::new(guard));
+    let serving = listener.map(|listener| tokio::spawn(pages(listener, acceptor, router, ended())));
+    announce(&recorder);
+
+    asked_to_end.wait().await;
+    recorder.ending.store(true, Ordering::Relaxed);
+    end.send_replace(true);
+    recorder.docket.close();
+    if let Some(watching) = watching {
+        watching.abort();
+    }
+    // A second signal ends what still waits for slow clients.
+    tokio::select! {
+        () = finish(receiving, serving) => {}
+        () = asked_to_end.wait() => warn!("not waiting any longer"),
+    }
+    let joined = tokio::task::spawn_blocking(move || {
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        // Closing the store waits until everything accepted is on the disk.
+        drop(recorder);
+    });
+    let _ = joined.await;
     info!("ended");
     Ok(())
 }
 
-/// Ready when somebody asks the server to end.
-fn ended() -> Result<impl Future<Output = ()>, ServeError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => info!("ending: SIGTERM"),
-            _ = interrupt.recv() => info!("ending: SIGINT"),
+async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, ServeError> {
+    let Some(address) = address else { return Ok(None) };
+    TcpListener::bind(address).await.map(Some).map_err(|source| ServeError::Listen { address, source })
+}
+
+async fn pages(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    match acceptor {
+        None => axum::serve(listener, router).with_graceful_shutdown(ended).await,
+        Some(acceptor) => {
+            let listener = TlsListener::new(listener, acceptor)?;
+            axum::serve(listener, router).with_graceful_shutdown(ended).await
         }
-    })
+    }
+}
+
+/// Waits until requests that have begun are answered.
+async fn finish(receiving: Task<()>, serving: Option<Task<io::Result<()>>>) {
+    let _ = receiving.await;
+    let Some(serving) = serving else { return };
+    if let Ok(Err(error)) = serving.await {
+        error!(%error, "cannot serve pages");
+    }
+}
+
+fn announce(recorder: &Recorder) {
+    let told = recorder.sources();
+    let off = || "off".to_owned();
+    info!(
+        pages = recorder.pages.get().map_or_else(off, ToString::to_string),
+        otlp_http = told.otlp_http.unwrap_or_else(off),
+        otlp_grpc = told.otlp_grpc.unwrap_or_else(off),
+        kubernetes = told.kubernetes,
+        kernel_log = told.kernel_log,
+        data_dir = %recorder.folder().display(),
+        incidents = recorder.incidents().len(),
+        "ready"
+    );
+}
+
+fn follow(recorder: &Arc<Recorder>, path: &Path) {
+    if let Err(error) = kernel::follow(recorder, path) {
+        error!(path = %path.display(), %error, "the kernel log is not followed");
+        let _ = recorder.no_kernel_log.set(error.to_string());
+    }
+}
+
+fn thread(
+    name: &str,
+    recorder: &Arc<Recorder>,
+    run: impl FnOnce(&Arc<Recorder>) + Send + 'static,
+) -> Result<JoinHandle<()>, ServeError> {
+    let recorder = Arc::clone(recorder);
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(move || run(&recorder)).map_err(ServeError::Threads)
+}
+
+/// Signals that ask the server to end.
+struct Ended {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Ended {
+    fn new() -> Result<Self, ServeError> {
+        let terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => info!("ending: SIGTERM"),
+            _ = self.interrupt.recv() => info!("ending: SIGINT"),
+        }
+    }
 }

@@ -118,7 +118,7 @@ fn labels(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline, z
         rows[row].push((left, right));
         let y = frame.top - 12.0 - row as f64 * 17.0;
         put!(out, "<text x=\"{:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" ", f64::midpoint(left, right));
-        put!(out, "style=\"fill:var(--{})\">{}</text>\n", label.color, Text(&label.text));
+        put!(out, "class=\"ink-{}\">{}</text>\n", label.color, Text(&label.text));
     }
 }
 

@@ -53,6 +53,22 @@ pub(super) fn render(verdict: &Verdict, paper: &Paper) -> String {
     out
 }
 
+/// Its articles alone, for a page that has a frame of its own.
+pub(crate) fn articles(verdict: &Verdict, paper: &Paper) -> String {
+    let mut out = String::new();
+    for (index, incident) in verdict.incidents.iter().enumerate() {
+        incident::write(&mut out, incident, index + 1, paper);
+    }
+    for (index, leak) in verdict.leaks.iter().enumerate() {
+        unkilled_leak(&mut out, leak, index + 1, paper);
+    }
+    other_ends(&mut out, verdict, paper);
+    if !verdict.looked_in.is_empty() {
+        footer(&mut out, verdict);
+    }
+    out
+}
+
 fn title(verdict: &Verdict, paper: &Paper) -> String {
     let kills: usize = verdict.incidents.iter().map(|incident| incident.kills.len()).sum();
     match (verdict.incidents.as_slice(), verdict.leaks.as_slice()) {

@@ -210,11 +210,7 @@ fn limit_name(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timelin
     let Some(&(_, bytes)) = timeline.limit.last() else { return };
     let y = scale.y(bytes as f64).map_or(frame.top, |share| frame.y(share)) - 5.0;
     let x = frame.left + 6.0;
-    put!(
-        out,
-        "<text class=\"halo\" x=\"{x:.1}\" y=\"{y:.1}\" style=\"fill:var(--limit)\">limit {}</text>\n",
-        Bytes(bytes)
-    );
+    put!(out, "<text class=\"halo ink-limit\" x=\"{x:.1}\" y=\"{y:.1}\">limit {}</text>\n", Bytes(bytes));
 }
 
 /// The last value of a kind, for the place of its name.
@@ -253,7 +249,7 @@ fn names(out: &mut String, frame: &Frame, scale: &Scale, timeline: &Timeline) {
     }
     for (y, name, color) in labels {
         let x = frame.x(1.0) + 8.0;
-        put!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" style=\"fill:var(--{color})\">{name}</text>\n", y + 4.5);
+        put!(out, "<text class=\"ink-{color}\" x=\"{x:.1}\" y=\"{:.1}\">{name}</text>\n", y + 4.5);
     }
 }
 

@@ -4,6 +4,8 @@
 //! RFC 3339 in UTC whatever zone people are shown.
 
 pub(super) mod leaks;
+mod read;
+mod read_timeline;
 mod wire;
 
 use std::io;
@@ -13,6 +15,8 @@ use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 use super::clean;
+
+pub(crate) use read::read;
 
 /// The verdict as a JSON document, indented by two spaces, always in the same order.
 pub(super) fn render(verdict: &Verdict) -> String {

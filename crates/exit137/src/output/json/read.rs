@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use exit137_core::observation::kubernetes::ContainerRole;
 use exit137_core::observation::{SourceCount, SourceKind};
 use exit137_core::problem::Problem;
-use exit137_core::time::{Moment, SECOND, UnixNanos};
+use exit137_core::time::{Moment, SECOND};
 use exit137_core::verdict as core;
 use serde::{Deserialize, Deserializer};
 

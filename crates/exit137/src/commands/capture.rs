@@ -1,0 +1,155 @@
+//! `exit137 capture INCIDENT`: an incident of the recorder as a folder that `exit137 diagnose` reads.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::Outcome;
+use crate::config::{self, ConfigError};
+use crate::server::config::Config;
+use crate::server::{self, ServeError, tar};
+
+const LONG_ABOUT: &str = "\
+Saves an incident as a folder that `exit137 diagnose` reads: exactly what the verdict was made from, so that it can be \
+judged again elsewhere, attached to a ticket, or kept as a test case.
+
+Values that may name persons or open doors are replaced by marks, by the rules in docs/serve.md: attributes like \
+enduser.*, tokens and mail addresses in any text, the values of queries in URLs. Equal values get equal marks, so the \
+verdict stays what it was.";
+
+const AFTER_HELP: &str = "\
+Examples:
+  exit137 capture 20261122-085329-3f9a1c -o incident/
+  exit137 diagnose incident/
+
+  From a server elsewhere that asks for a token:
+    EXIT137_TOKEN=… exit137 capture 20261122-085329-3f9a1c --server https://recorder.example -o incident/
+
+  Without a running server, straight from its data folder:
+    exit137 capture 20261122-085329-3f9a1c --data-dir /var/lib/exit137 -o incident/";
+
+/// The server of this machine.
+const SERVER: &str = "http://127.0.0.1:1370";
+
+/// Save an incident of the recorder as a folder that `diagnose` reads
+#[derive(Debug, Args)]
+#[command(long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub(super) struct Capture {
+    /// Name of the incident, as the list and the address of its page show it
+    #[arg(value_name = "INCIDENT")]
+    incident: String,
+
+    /// Folder to write; it must be empty or not there
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+
+    /// Server to ask [default: http://127.0.0.1:1370]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "EXIT137_SERVER",
+        hide_env_values = true,
+        conflicts_with = "data_dir"
+    )]
+    server: Option<String>,
+
+    /// Token that the server asks for
+    #[arg(long, value_name = "TOKEN", env = "EXIT137_TOKEN", hide_env_values = true, hide = true)]
+    token: Option<String>,
+
+    /// Data folder of a server that is not running
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Settings of the server, for their rules of redaction
+    #[arg(long, value_name = "FILE", requires = "data_dir")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CaptureError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("{}: expected an empty folder", path.display())]
+    NotEmpty { path: PathBuf },
+    #[error("cannot write {}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot start a thread")]
+    Threads(#[source] io::Error),
+    #[error("cannot ask {url}")]
+    Ask { url: String, source: reqwest::Error },
+    #[error("{url} answers {status}: {text}")]
+    Refused { url: String, status: u16, text: String },
+    #[error("{url}: expected an archive, found something else")]
+    NotAnArchive { url: String },
+}
+
+impl Capture {
+    pub(super) fn run(self) -> Result<Outcome, CaptureError> {
+        must_be_empty(&self.output)?;
+        let files = match &self.data_dir {
+            Some(folder) => {
+                let mut config: Config = match &self.config {
+                    Some(path) => config::read(path)?,
+                    None => Config::default(),
+                };
+                config.data_dir.clone_from(folder);
+                server::capture_from_folder(config, &self.incident)?
+            }
+            None => self.ask()?,
+        };
+        for (name, bytes) in files {
+            let path = self.output.join(name);
+            let write = || {
+                path.parent().map_or(Ok(()), fs::create_dir_all)?;
+                fs::write(&path, bytes)
+            };
+            write().map_err(|source| CaptureError::Write { path: path.clone(), source })?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn ask(&self) -> Result<Vec<(String, Vec<u8>)>, CaptureError> {
+        let server = self.server.as_deref().unwrap_or(SERVER).trim_end_matches('/');
+        let name: String = self.incident.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let url = format!("{server}/api/v1/incidents/{name}/capture");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(CaptureError::Threads)?;
+        let (status, body) = runtime
+            .block_on(fetch(&url, self.token.as_deref()))
+            .map_err(|source| CaptureError::Ask { url: url.clone(), source })?;
+        if status != 200 {
+            let text = String::from_utf8_lossy(&body).trim().to_owned();
+            return Err(CaptureError::Refused { url, status, text });
+        }
+        tar::read(&body).ok_or(CaptureError::NotAnArchive { url })
+    }
+}
+
+async fn fetch(url: &str, token: Option<&str>) -> Result<(u16, Vec<u8>), reqwest::Error> {
+    // Another part of the process may have chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().build()?;
+    let mut request = client.get(url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.bytes().await?.to_vec()))
+}
+
+fn must_be_empty(path: &Path) -> Result<(), CaptureError> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => match entries.next() {
+            Some(_) => Err(CaptureError::NotEmpty { path: path.to_owned() }),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(CaptureError::Write { path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,167 @@
+//! OTLP into the store: split at its resources, filed under who sent it, and acknowledged when it is on the disk.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use exit137_core::time::UnixNanos;
+use exit137_sources::memory_metrics;
+use exit137_sources::receiver::split::{self, Part, Split};
+use exit137_sources::receiver::{Answer, Encoding, Export, Signal, Sink};
+use exit137_store::{AppendError, Identity, Kind, Piece};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::hearing;
+use super::recorder::{Recorder, now};
+
+/// Resources whose identity is remembered: it comes with every batch.
+const IDENTITIES_MAX: usize = 20_000;
+
+/// When to come again.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// A sender's clock may be wrong by this much; a time further ahead is none.
+const AHEAD_MAX: i64 = 3_600_000_000_000;
+
+/// Where exports go.
+pub(super) struct Intake {
+    recorder: Arc<Recorder>,
+    identities: Mutex<HashMap<u64, Identity>>,
+    hasher: RandomState,
+    /// Work that must not hold up an answer.
+    heard: tokio::sync::mpsc::Sender<(Signal, Encoding, Bytes)>,
+}
+
+impl Intake {
+    /// Into this recorder; logs that may tell of a kill go to `heard` too.
+    pub(super) fn new(
+        recorder: Arc<Recorder>,
+        heard: tokio::sync::mpsc::Sender<(Signal, Encoding, Bytes)>,
+    ) -> Self {
+        Self { recorder, identities: Mutex::default(), hasher: RandomState::new(), heard }
+    }
+
+    /// Who a resource is. Equal bytes are equal resources.
+    fn identity(&self, encoding: Encoding, resource: &[u8]) -> Identity {
+        let hash = self.hasher.hash_one((encoding, resource));
+        let mut known = self.identities.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = known.get(&hash) {
+            return identity.clone();
+        }
+        let attributes = split::identity(encoding, resource);
+        let identity = Identity::of(attributes.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        if known.len() >= IDENTITIES_MAX {
+            known.clear();
+        }
+        known.insert(hash, identity.clone());
+        identity
+    }
+
+    fn piece(&self, signal: Signal, body: &Bytes, part: Part<'_>) -> Option<Piece> {
+        let kind = match signal {
+            Signal::Traces => Kind::Spans,
+            Signal::Metrics => Kind::Metrics,
+            Signal::Logs => Kind::Logs,
+        };
+        let container = self.identity(part.encoding, part.resource);
+        let is_json = part.encoding == Encoding::Json;
+        let bytes = match signal {
+            Signal::Metrics => {
+                let keep = &self.recorder.config.otlp.keep_metrics;
+                Bytes::from(memory_metrics(is_json, &part.bytes, &|name| {
+                    keep.iter().any(|kept| kept == name)
+                })?)
+            }
+            // Of logs only what may tell of a kill: the rest is not ours to keep.
+            Signal::Logs if !hearing::may_tell(&part.bytes) => return None,
+            _ => match part.bytes {
+                // A part of the body itself: no copy.
+                std::borrow::Cow::Borrowed(part) => body.slice_ref(part),
+                std::borrow::Cow::Owned(part) => Bytes::from(part),
+            },
+        };
+        let now = now();
+        let plausible = |at: Option<UnixNanos>| at.filter(|at| at.since(now) < AHEAD_MAX).unwrap_or(now);
+        let (first, last) = (plausible(part.first), plausible(part.last));
+        let encoding =
+            if is_json { exit137_store::Encoding::Json } else { exit137_store::Encoding::Protobuf };
+        let count = u32::try_from(part.records).unwrap_or(u32::MAX);
+        Some(Piece { container, kind, encoding, first: first.min(last), last, count, bytes })
+    }
+
+    fn count(&self, export: &Export, split: &Split<'_>) {
+        let counters = &self.recorder.counters;
+        let signal = export.signal as usize;
+        let records: u64 = split.parts.iter().map(|part| part.records).sum();
+        counters.exports[signal].fetch_add(1, Ordering::Relaxed);
+        counters.export_bytes[signal].fetch_add(export.body.len() as u64, Ordering::Relaxed);
+        counters.records[signal].fetch_add(records, Ordering::Relaxed);
+        counters.rejected.fetch_add(split.rejected, Ordering::Relaxed);
+    }
+}
+
+impl Sink for Intake {
+    async fn accept(&self, export: Export) -> Answer {
+        let (pieces, rejected, expected) = {
+            let split = split::split(export.signal, export.encoding, &export.body);
+            self.count(&export, &split);
+            let (rejected, expected) = (split.rejected, split.expected);
+            let pieces: Vec<Piece> = split
+                .parts
+                .into_iter()
+                .filter_map(|part| self.piece(export.signal, &export.body, part))
+                .collect();
+            (pieces, rejected, expected)
+        };
+        let to_hear: Vec<Bytes> = match export.signal {
+            Signal::Logs => pieces.iter().map(|piece| piece.bytes.clone()).collect(),
+            _ => Vec::new(),
+        };
+        if !pieces.is_empty() {
+            let (sender, kept) = oneshot::channel();
+            self.recorder.store.append_then(pieces, move |answer| drop(sender.send(answer)));
+            match kept.await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return self.refuse(&error),
+                Err(_) => return self.refuse(&AppendError::Closed),
+            }
+        }
+        for bytes in to_hear {
+            // Full only when kills come faster than they can be looked at; they are on the disk already.
+            let _ = self.heard.try_send((export.signal, export.encoding, bytes));
+        }
+        match expected {
+            Some(expected) if rejected > 0 => {
+                Answer::Partial { rejected, message: format!("expected {expected}") }
+            }
+            _ => Answer::Accepted,
+        }
+    }
+}
+
+impl Intake {
+    fn refuse(&self, error: &AppendError) -> Answer {
+        self.recorder.counters.refused.fetch_add(1, Ordering::Relaxed);
+        warn!(%error, "an export was not kept; its sender is asked to come again");
+        Answer::Retry { after: RETRY_AFTER, message: error.to_string() }
+    }
+}
+
+/// Looks for kills in what was kept already.
+pub(super) fn listen(
+    recorder: &Recorder,
+    heard: &mut tokio::sync::mpsc::Receiver<(Signal, Encoding, Bytes)>,
+) {
+    while let Some((_, encoding, bytes)) = heard.blocking_recv() {
+        let kills = match encoding {
+            Encoding::Json => hearing::in_json(&bytes),
+            Encoding::Protobuf => hearing::in_protobuf(&bytes),
+        };
+        recorder.heard(kills);
+    }
+}
