@@ -235,6 +235,31 @@ pub struct Dropped {
     pub bytes: u64,
 }
 
+/// Adds to what was dropped.
+pub(crate) fn note_dropped(connection: &mut Connection, dropped: &[Dropped]) -> Result<(), DatabaseError> {
+    let sql = "INSERT INTO dropped (container, kind, reason, first_nanos, last_nanos, pieces, items, bytes)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        ON CONFLICT (ifnull(container, x''), kind, reason) DO UPDATE SET first_nanos = min(first_nanos, ?4),
+            last_nanos = max(last_nanos, ?5), pieces = pieces + ?6, items = items + ?7, bytes = bytes + ?8";
+    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let transaction = connection.transaction()?;
+        for one in dropped {
+            transaction.prepare_cached(sql)?.execute(params![
+                one.container.map(|id| id.0),
+                one.kind as u8,
+                one.reason as u8,
+                one.first.0,
+                one.last.0,
+                clamp(one.pieces),
+                clamp(one.items),
+                clamp(one.bytes)
+            ])?;
+        }
+        transaction.commit()
+    };
+    write(connection).doing("noting what was dropped")
+}
+
 /// What was dropped: of these containers and of whole segments, or of everything when no containers are given.
 pub(crate) fn dropped(
     connection: &Connection,

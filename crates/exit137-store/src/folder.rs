@@ -76,7 +76,7 @@ fn repair(path: &Path, pending: &mut Pending, problems: &mut Vec<String>) -> Res
         problems.push(format!("{}: {damaged_bytes} bytes are damaged and are left out", path.display()));
     }
     let mut identities = BTreeMap::new();
-    let records = crate::segment::Records { file: &file, nonce: head.nonce };
+    let records = crate::segment::Records { file: &file, memory: None, nonce: head.nonce };
     let introductions: Vec<_> = entries.iter().filter(|entry| entry.kind == KIND_IDENTITY).copied().collect();
     records.each_stored(&introductions, &mut Aligned::default(), &mut |_| (), &mut |entry, body, _| {
         if let Some(identity) = Identity::decode(body) {
