@@ -19,7 +19,7 @@ pub struct Container {
     pub first: UnixNanos,
     /// The latest.
     pub last: UnixNanos,
-    /// Pieces received, kept or not.
+    /// Pieces received, kept or not. After a kill, those of the last seconds may be counted twice.
     pub pieces: u64,
     /// Spans, samples and so on in them.
     pub items: u64,
@@ -54,8 +54,8 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Notes a piece.
-    pub fn add(&mut self, identity: &Identity, first: i64, last: i64, items: u64, bytes: u64) {
+    /// Notes pieces.
+    pub fn add(&mut self, identity: &Identity, first: i64, last: i64, pieces: u32, items: u64, bytes: u64) {
         let container = match self.containers.entry(identity.id()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(Container {
@@ -69,7 +69,7 @@ impl Pending {
         };
         container.first = container.first.min(UnixNanos(first));
         container.last = container.last.max(UnixNanos(last));
-        container.pieces += 1;
+        container.pieces += u64::from(pieces);
         container.items += items;
         container.bytes += bytes;
     }
@@ -97,8 +97,12 @@ impl Pending {
     }
 }
 
-/// Tells the database what was received.
-pub(crate) fn save(connection: &mut Connection, containers: &[Container]) -> Result<(), DatabaseError> {
+/// Tells the database what was received, and up to which log it knows everything.
+pub(crate) fn save(
+    connection: &mut Connection,
+    containers: &[Container],
+    catalogued_log: u64,
+) -> Result<(), DatabaseError> {
     let write = |connection: &mut Connection| -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
         {
@@ -125,6 +129,8 @@ pub(crate) fn save(connection: &mut Connection, containers: &[Container]) -> Res
                 update.execute(params![id, first, last, clamp(pieces), clamp(items), clamp(bytes)])?;
             }
         }
+        let fact = "INSERT OR REPLACE INTO fact (name, number) VALUES ('catalogued_log', ?1)";
+        transaction.execute(fact, [clamp(catalogued_log)])?;
         transaction.commit()
     };
     write(connection).doing("saving the catalogue")

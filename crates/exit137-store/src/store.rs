@@ -168,6 +168,7 @@ impl Store {
         let clock_error = |source| OpenError::Database { path: path.clone(), source };
         let fact = |name| database::fact(&database, name).map_err(clock_error);
         let reached = opened.newest_seconds.max(fact("clock_seconds")?.unwrap_or(0));
+        let catalogued = fact("catalogued_log")?.unwrap_or(0);
         let clock = Clock::resume(reached, fact("wall_seconds")?, wall_seconds());
         let inner = Arc::new(Inner {
             folder: folder.to_owned(),
@@ -185,7 +186,7 @@ impl Store {
             nonces: AtomicU64::new(siphash::seed()),
         });
         problems.into_iter().for_each(|problem| inner.problem(problem));
-        inner.catalogue_recovered(&opened.recovered);
+        inner.catalogue_after(catalogued);
         Self::start(inner, lock).map_err(io("start a thread for", folder))
     }
 
@@ -471,11 +472,13 @@ impl Inner {
 
     /// Tells the database which containers pieces were received from.
     pub(crate) fn save_catalogue(&self) -> Result<(), DatabaseError> {
+        // What was sealed before is in `pending` as a whole: segments are only looked at again from here on.
+        let catalogued = self.last_sealed_log();
         let containers = self.pending().take();
         if containers.is_empty() {
             return Ok(());
         }
-        let saved = catalogue::save(&mut self.database(), &containers);
+        let saved = catalogue::save(&mut self.database(), &containers, catalogued);
         if saved.is_err() {
             self.pending().put_back(containers);
         }
@@ -488,9 +491,13 @@ impl Inner {
         facts.iter().try_for_each(|(name, number)| database::put_fact(&database, name, *number))
     }
 
-    /// A kill came before the database was told of these.
-    fn catalogue_recovered(&self, recovered: &[Container]) {
-        self.pending().put_back(recovered.to_vec());
+    /// Notes whose pieces the segments hold that the database was not told of: a kill came before.
+    fn catalogue_after(&self, catalogued_log: u64) {
+        for segment in self.segments().iter().filter(|segment| segment.head.last_log > catalogued_log) {
+            if let Err(damage) = folder::catalogue(segment, &mut self.pending()) {
+                self.problem(format!("{}: {damage}", segment.path.display()));
+            }
+        }
     }
 
     /// A nonce that no other file of this store has.
@@ -512,6 +519,14 @@ impl Inner {
     /// The sealed segments, the oldest first.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).segments.clone()
+    }
+
+    /// The last log before which all are sealed.
+    fn last_sealed_log(&self) -> u64 {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        let sealed = live.segments.iter().map(|segment| segment.head.last_log).max().unwrap_or(0);
+        let open = live.logs.iter().map(|log| log.head.first_log).min().unwrap_or(u64::MAX);
+        sealed.min(open - 1)
     }
 
     /// Whether a log that is not sealed has a number in this range.
@@ -561,7 +576,7 @@ impl Owner for Inner {
         let mut pending = self.pending();
         for (piece, _) in pieces {
             let bytes = piece.bytes.len() as u64;
-            pending.add(&piece.container, piece.first.0, piece.last.0, u64::from(piece.count), bytes);
+            pending.add(&piece.container, piece.first.0, piece.last.0, 1, u64::from(piece.count), bytes);
         }
     }
 
