@@ -210,7 +210,8 @@ impl Follower {
         let resync =
             Change { change: ChangeType::Resync, ..Change::about(self.kind, self.namespace.clone()) };
         self.send(resync).await?;
-        self.place.version = Some(version);
+        self.reach(version);
+        self.place.failures = 0;
         self.enter(Phase::Watching);
         self.shared.update(self.index, |state| (state.listed, state.objects) = (true, objects));
         let (resource, namespace) = (self.kind.resource(), self.namespace.as_deref().unwrap_or("*"));
@@ -267,6 +268,8 @@ impl Follower {
         if !heard && began.elapsed() < WATCH_TIME_MIN.min(lasts) {
             return Err(Failure::Broken("the watch ended as soon as it began".to_owned()));
         }
+        self.place.failures = 0;
+        self.place.backoff.reset();
         if self.place.refreshed_at.is_some_and(|at| at.elapsed() >= self.options.refresh) {
             self.place.version = None;
         }
@@ -294,10 +297,16 @@ impl Follower {
         // Only now: whoever cancels us before must see it again.
         let versioned: Versioned<'_> = serde_json::from_str(object).map_err(|error| strange(&error))?;
         if let Some(version) = versioned.metadata.resource_version.filter(|version| !version.is_empty()) {
-            self.place.version = Some(version.into_owned());
+            self.reach(version.into_owned());
         }
-        self.shared.update(self.index, |state| state.heard_at = Some(now()));
         Ok(())
+    }
+
+    /// Everything up to this version was passed on.
+    fn reach(&mut self, version: String) {
+        self.place.version = Some(version.clone());
+        self.shared
+            .update(self.index, |state| (state.version, state.heard_at) = (Some(version), Some(now())));
     }
 
     /// Passes on one object, unless it says nothing new.
@@ -394,10 +403,15 @@ pub(super) async fn ask(
         .header(hyper::header::ACCEPT_ENCODING, "identity")
         .body(Body::empty())
         .map_err(|error| Failure::broken(&error))?;
+    send(client, request).await
+}
+
+/// The body of a successful answer.
+pub(super) async fn send(client: &kube::Client, request: Request<Body>) -> Result<Body, Failure> {
     let response = timeout(ANSWER_TIME_MAX, client.send(request)).await;
     let response = response.map_err(|_| Failure::Silent(ANSWER_TIME_MAX))?;
     let response = response.map_err(|error| Failure::broken(&error))?;
-    if response.status() == hyper::StatusCode::OK {
+    if response.status().is_success() {
         return Ok(response.into_body());
     }
     let failure = timeout(ANSWER_TIME_MAX, Failure::of_response(response)).await;

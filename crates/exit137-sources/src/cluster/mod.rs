@@ -170,16 +170,36 @@ pub enum ClusterError {
         reason: String,
     },
     /// 403.
-    #[error(
-        "not allowed to list pods {}: expected the rights get, list and watch: {reason}",
-        of_namespace(namespace)
-    )]
+    #[error("not allowed to {verb} {resource} {}: {reason}", of_namespace(namespace))]
     Forbidden {
+        /// What was asked for, as RBAC names it: `list`.
+        verb: &'static str,
+        /// Of what: `pods`.
+        resource: &'static str,
         /// Where; `None` for everywhere.
         namespace: Option<String>,
         /// What the API server said.
         reason: String,
     },
+    /// The API server understands us and does not do it.
+    #[error("the Kubernetes API refuses to {verb} {resource} {}: {reason}", of_namespace(namespace))]
+    Refused {
+        /// What was asked for.
+        verb: &'static str,
+        /// Of what.
+        resource: &'static str,
+        /// Where; `None` for everywhere.
+        namespace: Option<String>,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl ClusterError {
+    /// Whether trying again soon would not help.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Unreachable { .. } | Self::Unauthorized { .. })
+    }
 }
 
 fn of_path(path: &Option<PathBuf>) -> String {
@@ -254,13 +274,43 @@ impl Cluster {
         let namespace = self.options.namespaces.first();
         let query = [("limit", "1".to_owned())];
         let answer = follow::ask(&self.client, Kind::Pod, namespace.map(String::as_str), None, &query).await;
-        let Err(failure) = answer else { return Ok(()) };
+        answer.map(drop).map_err(|failure| self.refusal(failure, "list", Kind::Pod, namespace.cloned()))
+    }
+
+    /// Writes an event, an object of `v1` in JSON, into a namespace: the only thing that is ever written to a cluster.
+    ///
+    /// # Errors
+    ///
+    /// When nobody answers, or we are not allowed to.
+    pub async fn create_event(&self, namespace: &str, event: Bytes) -> Result<(), ClusterError> {
+        if !is_namespace(namespace) {
+            return Err(ClusterError::NotANamespace(namespace.to_owned()));
+        }
+        let refusal = |failure| self.refusal(failure, "create", Kind::Event, Some(namespace.to_owned()));
+        let request = hyper::Request::post(Kind::Event.path(Some(namespace)))
+            .header(hyper::header::CONTENT_TYPE, "application/json")
+            .body(kube::client::Body::from(event.to_vec()))
+            .map_err(|error| refusal(Failure::broken(&error)))?;
+        follow::send(&self.client, request).await.map(drop).map_err(refusal)
+    }
+
+    fn refusal(
+        &self,
+        failure: Failure,
+        verb: &'static str,
+        kind: Kind,
+        namespace: Option<String>,
+    ) -> ClusterError {
         let server = self.shared.snapshot().server;
-        Err(match failure {
-            Failure::Forbidden(reason) => ClusterError::Forbidden { namespace: namespace.cloned(), reason },
+        let resource = kind.resource();
+        match failure {
+            Failure::Forbidden(reason) => ClusterError::Forbidden { verb, resource, namespace, reason },
             Failure::Unauthorized(reason) => ClusterError::Unauthorized { server, reason },
+            Failure::Answer { code: 400 | 404 | 409 | 422, message, .. } | Failure::NotServed(message) => {
+                ClusterError::Refused { verb, resource, namespace, reason: message }
+            }
             other => ClusterError::Unreachable { server, reason: other.to_string() },
-        })
+        }
     }
 
     /// Watches these kinds and hands every object and every change to `sink`; when it is full, waits. Goes on through

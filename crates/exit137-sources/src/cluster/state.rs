@@ -47,6 +47,8 @@ pub struct WatchState {
     pub since: UnixNanos,
     /// Whether everything was listed once: what happened before the start is known.
     pub listed: bool,
+    /// The `resourceVersion` that was reached.
+    pub version: Option<String>,
     /// When the API server last said anything, bookmarks included.
     pub heard_at: Option<UnixNanos>,
     /// What last went wrong, and when. Kept after it is over.
@@ -122,6 +124,7 @@ impl Shared {
             phase: Phase::Starting,
             since: now,
             listed: false,
+            version: None,
             heard_at: None,
             last_error: None,
             objects: 0,

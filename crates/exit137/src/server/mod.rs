@@ -17,6 +17,8 @@ mod judge;
 mod kernel;
 mod log;
 mod next;
+#[allow(dead_code)]
+pub(crate) mod notify;
 mod query;
 mod recorder;
 mod redact;
