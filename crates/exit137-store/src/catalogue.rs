@@ -19,7 +19,7 @@ pub struct Container {
     pub first: UnixNanos,
     /// The latest.
     pub last: UnixNanos,
-    /// Pieces received, kept or not.
+    /// Pieces received, kept or not. After a kill, those of the last seconds may be counted twice.
     pub pieces: u64,
     /// Spans, samples and so on in them.
     pub items: u64,
@@ -54,8 +54,8 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Notes a piece.
-    pub fn add(&mut self, identity: &Identity, first: i64, last: i64, items: u64, bytes: u64) {
+    /// Notes pieces.
+    pub fn add(&mut self, identity: &Identity, first: i64, last: i64, pieces: u32, items: u64, bytes: u64) {
         let container = match self.containers.entry(identity.id()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(Container {
@@ -69,7 +69,7 @@ impl Pending {
         };
         container.first = container.first.min(UnixNanos(first));
         container.last = container.last.max(UnixNanos(last));
-        container.pieces += 1;
+        container.pieces += u64::from(pieces);
         container.items += items;
         container.bytes += bytes;
     }
@@ -97,8 +97,12 @@ impl Pending {
     }
 }
 
-/// Tells the database what was received.
-pub(crate) fn save(connection: &mut Connection, containers: &[Container]) -> Result<(), DatabaseError> {
+/// Tells the database what was received, and up to which log it knows everything.
+pub(crate) fn save(
+    connection: &mut Connection,
+    containers: &[Container],
+    catalogued_log: u64,
+) -> Result<(), DatabaseError> {
     let write = |connection: &mut Connection| -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
         {
@@ -125,6 +129,8 @@ pub(crate) fn save(connection: &mut Connection, containers: &[Container]) -> Res
                 update.execute(params![id, first, last, clamp(pieces), clamp(items), clamp(bytes)])?;
             }
         }
+        let fact = "INSERT OR REPLACE INTO fact (name, number) VALUES ('catalogued_log', ?1)";
+        transaction.execute(fact, [clamp(catalogued_log)])?;
         transaction.commit()
     };
     write(connection).doing("saving the catalogue")
@@ -233,6 +239,31 @@ pub struct Dropped {
     pub items: u64,
     /// Their bytes on the disk.
     pub bytes: u64,
+}
+
+/// Adds to what was dropped.
+pub(crate) fn note_dropped(connection: &mut Connection, dropped: &[Dropped]) -> Result<(), DatabaseError> {
+    let sql = "INSERT INTO dropped (container, kind, reason, first_nanos, last_nanos, pieces, items, bytes)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        ON CONFLICT (ifnull(container, x''), kind, reason) DO UPDATE SET first_nanos = min(first_nanos, ?4),
+            last_nanos = max(last_nanos, ?5), pieces = pieces + ?6, items = items + ?7, bytes = bytes + ?8";
+    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let transaction = connection.transaction()?;
+        for one in dropped {
+            transaction.prepare_cached(sql)?.execute(params![
+                one.container.map(|id| id.0),
+                one.kind as u8,
+                one.reason as u8,
+                one.first.0,
+                one.last.0,
+                clamp(one.pieces),
+                clamp(one.items),
+                clamp(one.bytes)
+            ])?;
+        }
+        transaction.commit()
+    };
+    write(connection).doing("noting what was dropped")
 }
 
 /// What was dropped: of these containers and of whole segments, or of everything when no containers are given.

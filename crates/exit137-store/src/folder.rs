@@ -1,15 +1,15 @@
 //! What is found in the folder at the start: finishes what a kill left unfinished, and puts aside what is damaged.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::catalogue::{Container, Pending};
+use crate::catalogue::Pending;
 use crate::database::{self, DatabaseError};
 use crate::direct::{self, Aligned, Appender};
 use crate::piece::Identity;
-use crate::record::KIND_IDENTITY;
+use crate::record::{Entry, KIND_IDENTITY};
 use crate::recovery::{self, Recovered};
 use crate::segment::{Damage, FileHead, Segment, seal};
 
@@ -26,14 +26,11 @@ pub(crate) struct Opened {
     pub segments: Vec<Arc<Segment>>,
     pub next_log: u64,
     pub newest_seconds: u64,
-    /// Containers of logs that a kill left behind: the database may not know them.
-    pub recovered: Vec<Container>,
 }
 
 /// Opens all segments. Sealed ones cost two reads each; logs that a kill left behind are read and sealed.
 pub(crate) fn open_segments(folder: &Path, problems: &mut Vec<String>) -> io::Result<Opened> {
     let mut buffer = Aligned::default();
-    let mut pending = Pending::default();
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -41,7 +38,7 @@ pub(crate) fn open_segments(folder: &Path, problems: &mut Vec<String>) -> io::Re
         if name.ends_with(UNFINISHED) {
             std::fs::remove_file(&path)?;
         } else if name.ends_with(".seg") {
-            match open_segment(&path, &mut buffer, &mut pending, problems) {
+            match open_segment(&path, &mut buffer, problems) {
                 Ok(segment) => found.push(segment),
                 Err(damage) => put_aside(&path, &damage, problems),
             }
@@ -50,18 +47,13 @@ pub(crate) fn open_segments(folder: &Path, problems: &mut Vec<String>) -> io::Re
     let segments = without_replaced(found, problems);
     let next_log = segments.iter().map(|segment| segment.head.last_log + 1).max().unwrap_or(1);
     let newest_seconds = segments.iter().map(|segment| segment.end.newest_seconds).max().unwrap_or(0);
-    Ok(Opened { segments, next_log, newest_seconds, recovered: pending.take() })
+    Ok(Opened { segments, next_log, newest_seconds })
 }
 
-fn open_segment(
-    path: &Path,
-    buffer: &mut Aligned,
-    pending: &mut Pending,
-    problems: &mut Vec<String>,
-) -> Result<Segment, Damage> {
+fn open_segment(path: &Path, buffer: &mut Aligned, problems: &mut Vec<String>) -> Result<Segment, Damage> {
     match Segment::open(path, buffer) {
         Err(Damage::NoIndex) => {
-            repair(path, pending, problems)?;
+            repair(path, problems)?;
             Segment::open(path, buffer)
         }
         opened => opened,
@@ -69,16 +61,25 @@ fn open_segment(
 }
 
 /// Reads a file without an index, and gives it one.
-fn repair(path: &Path, pending: &mut Pending, problems: &mut Vec<String>) -> Result<(), Damage> {
+fn repair(path: &Path, problems: &mut Vec<String>) -> Result<(), Damage> {
     let file = direct::open_to_read(path)?;
     let Recovered { head, mut entries, end, damaged_bytes } = recovery::scan(&file)?;
     if damaged_bytes > 0 {
         problems.push(format!("{}: {damaged_bytes} bytes are damaged and are left out", path.display()));
     }
-    let mut identities = BTreeMap::new();
-    let records = crate::segment::Records { file: &file, nonce: head.nonce };
-    let introductions: Vec<_> = entries.iter().filter(|entry| entry.kind == KIND_IDENTITY).copied().collect();
-    records.each_stored(&introductions, &mut Aligned::default(), &mut |_| (), &mut |entry, body, _| {
+    seal(Appender::resume(path, end)?, head.nonce, &mut entries, head.oldest_seconds)?;
+    Ok(())
+}
+
+/// Whose pieces a segment holds: for a catalogue that does not know it.
+pub(crate) fn catalogue(segment: &Segment, pending: &mut Pending) -> Result<(), Damage> {
+    let mut buffer = Aligned::default();
+    let entries = segment.entries(&mut buffer)?;
+    let mut introductions: Vec<Entry> =
+        entries.iter().filter(|entry| entry.kind == KIND_IDENTITY).copied().collect();
+    introductions.sort_unstable_by_key(|entry| entry.offset);
+    let mut identities = HashMap::new();
+    segment.records().each_stored(&introductions, &mut buffer, &mut |_| (), &mut |entry, body, _| {
         if let Some(identity) = Identity::decode(body) {
             identities.insert(entry.container, identity);
         }
@@ -86,11 +87,16 @@ fn repair(path: &Path, pending: &mut Pending, problems: &mut Vec<String>) -> Res
     })?;
     for entry in entries.iter().filter(|entry| entry.kind().is_some()) {
         if let Some(identity) = identities.get(&entry.container) {
-            let (items, bytes) = (u64::from(entry.count), u64::from(entry.raw_bytes));
-            pending.add(identity, entry.first, entry.last, items, bytes);
+            pending.add(
+                identity,
+                entry.first,
+                entry.last,
+                entry.pieces,
+                u64::from(entry.count),
+                u64::from(entry.raw_bytes),
+            );
         }
     }
-    seal(Appender::resume(path, end)?, head.nonce, &mut entries, head.oldest_seconds)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 //! Pieces lie in segments, which `FORMAT.md` describes byte by byte; incidents, kills, lives and the catalogue of
 //! containers lie in an SQLite file beside them. All calls block: a server calls them from threads.
 
+mod budget;
 mod catalogue;
 mod clock;
 mod database;
@@ -14,6 +15,7 @@ mod direct;
 mod folder;
 mod incidents;
 mod keeper;
+mod merge;
 mod options;
 mod piece;
 mod record;

@@ -15,7 +15,8 @@ pub struct StoreOptions {
     pub disk_budget_bytes: u64,
     /// What waits to be written and what is being rewritten together stay below this.
     pub memory_budget_bytes: u64,
-    ages: [Duration; Kind::ALL.len()],
+    /// How long each kind is kept, in the order of [`Kind::ALL`]; see [`keep`](Self::keep).
+    pub ages: [Duration; Kind::ALL.len()],
 }
 
 impl Default for StoreOptions {
@@ -42,9 +43,26 @@ impl StoreOptions {
         self.ages[kind.index()]
     }
 
-    /// A log is sealed at this size. A sixteenth of the disk, so that dropping one is a small loss.
+    /// A log is sealed at this size. A part of the disk, so that dropping one is a small loss, and of the memory,
+    /// because it is read as a whole when it is compressed.
     pub(crate) fn log_bytes(&self) -> u64 {
-        (self.disk_budget_bytes / 16).clamp(MIB / 4, 64 * MIB)
+        (self.disk_budget_bytes / 32).min(self.memory_budget_bytes / 2).clamp(MIB / 4, 32 * MIB)
+    }
+
+    /// Small segments are joined up to this size.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        (self.disk_budget_bytes / 64).clamp(self.log_bytes(), 4 << 30)
+    }
+
+    /// Over this, the oldest of the busiest is dropped; over the budget itself, nothing is taken.
+    pub(crate) fn disk_soft_bytes(&self) -> u64 {
+        self.disk_budget_bytes - self.disk_budget_bytes / 8
+    }
+
+    /// The shortest age of the kinds in `kinds`, a bit for each.
+    pub(crate) fn shortest_age(&self, kinds: u32) -> Duration {
+        let ages = Kind::ALL.iter().filter(|kind| kinds >> **kind as u8 & 1 == 1).map(|kind| self.age(*kind));
+        ages.min().unwrap_or(HOUR)
     }
 
     /// A log is sealed after this time even if it is small: a part of what is kept for the shortest time.

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use exit137_core::time::UnixNanos;
 
 use crate::piece::{Encoding, Identity, Kind, Piece};
@@ -32,19 +31,24 @@ impl Piece {
         for sample in samples {
             series.entry(sample.series).or_default().push((sample.at.0, sample.value));
         }
-        let first = samples.iter().map(|sample| sample.at).min().unwrap_or(UnixNanos(i64::MAX));
-        let last = samples.iter().map(|sample| sample.at).max().unwrap_or(UnixNanos(i64::MIN));
-        let bytes: Bytes = encode(&mut series).into();
-        let count = samples.len() as u32;
-        Self { container, kind: Kind::Samples, encoding: Encoding::Samples, first, last, count, bytes }
+        Self {
+            container,
+            kind: Kind::Samples,
+            encoding: Encoding::Samples,
+            first: samples.iter().map(|sample| sample.at).min().unwrap_or(UnixNanos(i64::MAX)),
+            last: samples.iter().map(|sample| sample.at).max().unwrap_or(UnixNanos(i64::MIN)),
+            count: samples.len() as u32,
+            bytes: encode(&mut series).into(),
+        }
     }
 }
 
 /// Each series as: length of the name, name, number of rows, 1 if all values are whole numbers else 0, and the rows by
 /// time: the step from the time before, and the value (whole: the step from the value before; else eight bytes).
-fn encode(series: &mut BTreeMap<&str, Vec<(i64, f64)>>) -> Vec<u8> {
+pub(crate) fn encode<S: AsRef<str>>(series: &mut BTreeMap<S, Vec<(i64, f64)>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, rows) in series {
+        let name = name.as_ref();
         rows.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let mut end = name.len().min(SERIES_BYTES_MAX);
         while !name.is_char_boundary(end) {
@@ -99,6 +103,28 @@ pub fn read_samples(bytes: &[u8], each: &mut dyn FnMut(Sample<'_>)) -> Option<()
         }
     }
     Some(())
+}
+
+/// Of each interval of `every_nanos` and each series, the first, the lowest, the highest and the last.
+pub(crate) fn thin(samples: &mut BTreeMap<String, Vec<(i64, f64)>>, every_nanos: i64) {
+    for rows in samples.values_mut() {
+        rows.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let mut kept: Vec<(i64, f64)> = Vec::new();
+        for interval in rows.chunk_by(|a, b| a.0.div_euclid(every_nanos) == b.0.div_euclid(every_nanos)) {
+            let last = interval.len() - 1;
+            let by_value = |a: &usize, b: &usize| interval[*a].1.total_cmp(&interval[*b].1);
+            let low = (0..interval.len()).min_by(by_value).unwrap_or(0);
+            let high = (0..interval.len()).max_by(by_value).unwrap_or(0);
+            let mut picked = [0, low, high, last];
+            picked.sort_unstable();
+            for (index, place) in picked.iter().enumerate() {
+                if index == 0 || picked[index - 1] != *place {
+                    kept.push(interval[*place]);
+                }
+            }
+        }
+        *rows = kept;
+    }
 }
 
 fn zigzag(number: i64) -> u64 {
@@ -188,5 +214,18 @@ mod tests {
             .collect();
         let piece = Piece::of_samples(Identity::of([("a", "b")]), &samples);
         assert!(piece.bytes.len() < 8 * 1000 + 50, "{} bytes", piece.bytes.len());
+    }
+
+    #[test]
+    fn thinning_keeps_the_first_the_lowest_the_highest_and_the_last() {
+        let rows =
+            vec![(0, 5.0), (1, 9.0), (2, 6.0), (3, 1.0), (4, 2.0), (9, 3.0), (10, 7.0), (11, 7.0), (12, 7.0)];
+        let mut samples = BTreeMap::from([("s".to_owned(), rows)]);
+        thin(&mut samples, 10);
+        let expected = [(0, 5.0), (1, 9.0), (3, 1.0), (9, 3.0), (10, 7.0), (12, 7.0)];
+        assert_eq!(samples["s"], expected);
+        let once = samples.clone();
+        thin(&mut samples, 10);
+        assert_eq!(samples, once);
     }
 }

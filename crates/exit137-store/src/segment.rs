@@ -20,6 +20,8 @@ pub(crate) const JOINED_HEAD_BYTES: usize = 25;
 pub(crate) const BODY_BYTES_MAX: u32 = 64 << 20;
 /// Neighbours are read together up to this many bytes.
 const READ_BYTES: u64 = 1 << 20;
+/// Reading so much that is not asked for costs less than another read.
+const GAP_BYTES: u64 = 16 << 10;
 /// One container id is kept in memory for so many entries of an index.
 const FENCE_ENTRIES: u64 = 64;
 
@@ -35,6 +37,8 @@ pub(crate) struct FileHead {
     pub generation: u32,
     /// When the oldest of its pieces arrived, on the store's clock.
     pub oldest_seconds: u64,
+    /// Samples are thinned to intervals of so many seconds; 0 for not.
+    pub thinned_seconds: u32,
 }
 
 impl FileHead {
@@ -47,6 +51,7 @@ impl FileHead {
         bytes[24..32].copy_from_slice(&self.first_log.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.last_log.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.oldest_seconds.to_le_bytes());
+        bytes[48..52].copy_from_slice(&self.thinned_seconds.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -66,6 +71,7 @@ impl FileHead {
             first_log: number(bytes, 24, 8),
             last_log: number(bytes, 32, 8),
             oldest_seconds: number(bytes, 40, 8),
+            thinned_seconds: number(bytes, 48, 4) as u32,
         })
     }
 }
@@ -228,7 +234,17 @@ impl Segment {
 
     /// The file and what its checksums start from.
     pub fn records(&self) -> Records<'_> {
-        Records { file: &self.file, nonce: self.head.nonce }
+        Records { file: &self.file, memory: None, nonce: self.head.nonce }
+    }
+
+    /// The records of a segment that was read into memory as a whole.
+    pub fn records_in<'a>(&'a self, memory: &'a [u8]) -> Records<'a> {
+        Records { memory: Some(memory), ..self.records() }
+    }
+
+    /// Reads everything before the index.
+    pub fn load<'a>(&self, buffer: &'a mut Aligned) -> io::Result<&'a [u8]> {
+        direct::read_at(&self.file, 0, self.end.index_offset as usize, buffer)
     }
 }
 
@@ -236,14 +252,17 @@ impl Segment {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Records<'a> {
     pub file: &'a File,
+    /// The file's bytes from its start, when they are in memory.
+    pub memory: Option<&'a [u8]>,
     pub nonce: u64,
 }
 
 /// Memory that reading uses again and again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Scratch {
     pub read: Aligned,
     pub raw: Vec<u8>,
+    pub zstd: zstd::bulk::Decompressor<'static>,
 }
 
 impl Records<'_> {
@@ -258,13 +277,15 @@ impl Records<'_> {
     ) -> io::Result<()> {
         let mut rest = entries;
         while let Some(first) = rest.first() {
-            let near =
-                |entry: &&Entry| entry.offset.saturating_add(entry.span()) - first.offset <= READ_BYTES;
-            let together = rest.iter().take_while(near).count().max(1);
+            let together = together(rest);
             let (group, after) = rest.split_at(together);
             rest = after;
-            let end = group.iter().map(|entry| entry.offset + entry.span()).max().unwrap_or(first.offset);
-            let bytes = direct::read_at(self.file, first.offset, (end - first.offset) as usize, buffer)?;
+            let end = group.last().map_or(first.offset, |entry| entry.offset + entry.span());
+            let length = (end - first.offset) as usize;
+            let bytes = match self.memory {
+                Some(memory) => memory.get(first.offset as usize..).unwrap_or_default(),
+                None => direct::read_at(self.file, first.offset, length, buffer)?,
+            };
             for entry in group {
                 match self.stored((entry.offset - first.offset) as usize, bytes, entry) {
                     Some((body, crc)) => {
@@ -294,10 +315,13 @@ impl Records<'_> {
         damaged: &mut dyn FnMut(Damage),
         each: &mut dyn FnMut(Found<'_>) -> bool,
     ) -> io::Result<()> {
-        let Scratch { read, raw } = scratch;
+        let Scratch { read, raw, zstd } = scratch;
         let mut broken = Vec::new();
         self.each_stored(entries, read, damaged, &mut |entry, stored, _| match pieces_of(
-            entry, stored, raw, each,
+            entry,
+            stored,
+            (raw, zstd),
+            each,
         ) {
             Some(go_on) => go_on,
             None => {
@@ -310,11 +334,24 @@ impl Records<'_> {
     }
 }
 
+/// How many of the first entries are read together: such as lie near each other.
+fn together(entries: &[Entry]) -> usize {
+    let Some(first) = entries.first() else {
+        return 0;
+    };
+    let near = |pair: &&[Entry]| {
+        let end = pair[0].offset.saturating_add(pair[0].span());
+        pair[1].offset.saturating_sub(end) <= GAP_BYTES
+            && pair[1].offset.saturating_add(pair[1].span()) - first.offset <= READ_BYTES
+    };
+    1 + entries.windows(2).take_while(near).count()
+}
+
 /// Takes a record apart into its pieces; `None` when it is not one.
 fn pieces_of(
     entry: &Entry,
     stored: &[u8],
-    raw: &mut Vec<u8>,
+    (raw, zstd): (&mut Vec<u8>, &mut zstd::bulk::Decompressor<'_>),
     each: &mut dyn FnMut(Found<'_>) -> bool,
 ) -> Option<bool> {
     let mut rest = stored;
@@ -324,7 +361,7 @@ fn pieces_of(
         }
         raw.clear();
         raw.reserve(entry.raw_bytes as usize);
-        zstd::bulk::Decompressor::new().ok()?.decompress_to_buffer(stored, raw).ok()?;
+        zstd.decompress_to_buffer(stored, raw).ok()?;
         if raw.len() != entry.raw_bytes as usize {
             return None;
         }
@@ -351,6 +388,17 @@ fn pieces_of(
         rest = after;
     }
     Some(true)
+}
+
+/// The head of one of several pieces in a record.
+pub(crate) fn joined_head(piece: &Found<'_>) -> [u8; JOINED_HEAD_BYTES] {
+    let mut head = [0; JOINED_HEAD_BYTES];
+    head[0] = piece.encoding as u8;
+    head[1..9].copy_from_slice(&piece.first.0.to_le_bytes());
+    head[9..17].copy_from_slice(&piece.last.0.to_le_bytes());
+    head[17..21].copy_from_slice(&piece.count.to_le_bytes());
+    head[21..].copy_from_slice(&(piece.bytes.len() as u32).to_le_bytes());
+    head
 }
 
 /// Ends a segment: index and end. `entries` are put into the order of the index.

@@ -127,7 +127,9 @@ pub(crate) struct Inner {
     pub pending: Mutex<Pending>,
     pub clock: Clock,
     /// Of all files of segments, as reserved or as long as they are.
-    pub disk_bytes: AtomicU64,
+    segment_bytes: AtomicU64,
+    /// Of the database and what lies beside it, as last seen.
+    database_bytes: AtomicU64,
     /// Bytes appended since the store was opened.
     pub appended_bytes: AtomicU64,
     problems: Mutex<Vec<String>>,
@@ -141,7 +143,7 @@ pub struct Store {
     writer: Option<JoinHandle<()>>,
     keeper: Option<JoinHandle<()>>,
     /// Dropped to end the keeper.
-    keeping: Option<mpsc::Sender<()>>,
+    keeping: Option<mpsc::Sender<mpsc::SyncSender<()>>>,
     /// Held as long as the store is open.
     _lock: File,
 }
@@ -166,12 +168,14 @@ impl Store {
         let clock_error = |source| OpenError::Database { path: path.clone(), source };
         let fact = |name| database::fact(&database, name).map_err(clock_error);
         let reached = opened.newest_seconds.max(fact("clock_seconds")?.unwrap_or(0));
+        let catalogued = fact("catalogued_log")?.unwrap_or(0);
         let clock = Clock::resume(reached, fact("wall_seconds")?, wall_seconds());
         let inner = Arc::new(Inner {
             folder: folder.to_owned(),
             options,
             queue: Queue::default(),
-            disk_bytes: AtomicU64::new(opened.segments.iter().map(|segment| segment.length).sum()),
+            segment_bytes: AtomicU64::new(opened.segments.iter().map(|segment| segment.length).sum()),
+            database_bytes: AtomicU64::new(0),
             appended_bytes: AtomicU64::new(0),
             live: RwLock::new(Live { segments: opened.segments, logs: Vec::new() }),
             database: Mutex::new(database),
@@ -182,7 +186,7 @@ impl Store {
             nonces: AtomicU64::new(siphash::seed()),
         });
         problems.into_iter().for_each(|problem| inner.problem(problem));
-        inner.catalogue_recovered(&opened.recovered);
+        inner.catalogue_after(catalogued);
         Self::start(inner, lock).map_err(io("start a thread for", folder))
     }
 
@@ -215,6 +219,18 @@ impl Store {
         done: impl FnOnce(Result<Ack, AppendError>) + Send + 'static,
     ) {
         self.inner.queue.push(pieces, self.inner.options.queue_bytes(), Box::new(done));
+    }
+
+    /// Seals the log, and returns when everything that can be dropped, compressed or joined now is. The store does
+    /// this by itself when there is time; before its folder is copied or measured, there may be none.
+    pub fn settle(&self) {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.inner.queue.seal(answer.clone());
+        if answered.recv().is_ok() && self.keeping.as_ref().is_some_and(|keeper| keeper.send(answer).is_ok())
+        {
+            // The only way that it fails is the end of the thread, which is said elsewhere.
+            let _ = answered.recv();
+        }
     }
 
     /// Calls `each` with every piece that `query` asks for, those that arrived last first, until it breaks off. Pieces are whole:
@@ -320,7 +336,7 @@ impl Store {
         let inner = &self.inner;
         let live = inner.live.read().unwrap_or_else(PoisonError::into_inner);
         let mut state = State {
-            disk_bytes: inner.disk_bytes.load(Ordering::Relaxed),
+            disk_bytes: inner.disk_bytes(),
             disk_budget_bytes: inner.options.disk_budget_bytes,
             segments: live.segments.len(),
             appended_bytes: inner.appended_bytes.load(Ordering::Relaxed),
@@ -456,11 +472,13 @@ impl Inner {
 
     /// Tells the database which containers pieces were received from.
     pub(crate) fn save_catalogue(&self) -> Result<(), DatabaseError> {
+        // What was sealed before is in `pending` as a whole: segments are only looked at again from here on.
+        let catalogued = self.last_sealed_log();
         let containers = self.pending().take();
         if containers.is_empty() {
             return Ok(());
         }
-        let saved = catalogue::save(&mut self.database(), &containers);
+        let saved = catalogue::save(&mut self.database(), &containers, catalogued);
         if saved.is_err() {
             self.pending().put_back(containers);
         }
@@ -473,14 +491,60 @@ impl Inner {
         facts.iter().try_for_each(|(name, number)| database::put_fact(&database, name, *number))
     }
 
-    /// A kill came before the database was told of these.
-    fn catalogue_recovered(&self, recovered: &[Container]) {
-        self.pending().put_back(recovered.to_vec());
+    /// Notes whose pieces the segments hold that the database was not told of: a kill came before.
+    fn catalogue_after(&self, catalogued_log: u64) {
+        for segment in self.segments().iter().filter(|segment| segment.head.last_log > catalogued_log) {
+            if let Err(damage) = folder::catalogue(segment, &mut self.pending()) {
+                self.problem(format!("{}: {damage}", segment.path.display()));
+            }
+        }
     }
 
     /// A nonce that no other file of this store has.
     pub(crate) fn nonce(&self) -> u64 {
         self.nonces.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    }
+
+    /// Of all files.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.segment_bytes.load(Ordering::Relaxed) + self.database_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_database_bytes(&self) {
+        let names = ["exit137.sqlite", "exit137.sqlite-wal", "exit137.sqlite-shm"];
+        let sizes = names.iter().filter_map(|name| std::fs::metadata(self.folder.join(name)).ok());
+        self.database_bytes.store(sizes.map(|file| file.len()).sum(), Ordering::Relaxed);
+    }
+
+    /// The sealed segments, the oldest first.
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).segments.clone()
+    }
+
+    /// The last log before which all are sealed.
+    fn last_sealed_log(&self) -> u64 {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        let sealed = live.segments.iter().map(|segment| segment.head.last_log).max().unwrap_or(0);
+        let open = live.logs.iter().map(|log| log.head.first_log).min().unwrap_or(u64::MAX);
+        sealed.min(open - 1)
+    }
+
+    /// Whether a log that is not sealed has a number in this range.
+    pub(crate) fn log_between(&self, first: u64, last: u64) -> bool {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.logs.iter().any(|log| (first..=last).contains(&log.head.first_log))
+    }
+
+    /// Puts one segment in the place of others.
+    pub(crate) fn replace_segments(&self, old: &[Arc<Segment>], new: Option<Arc<Segment>>) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        live.segments.retain(|segment| !old.iter().any(|old| Arc::ptr_eq(old, segment)));
+        let added = new.as_ref().map_or(0, |segment| segment.length);
+        live.segments.extend(new);
+        live.segments.sort_by_key(|segment| segment.head.first_log);
+        self.segment_bytes.fetch_add(added, Ordering::Relaxed);
+        let removed = old.iter().map(|segment| segment.length).sum();
+        self.segment_bytes.fetch_sub(removed, Ordering::Relaxed);
     }
 
     pub(crate) fn segments_folder(&self) -> PathBuf {
@@ -497,12 +561,13 @@ impl Owner for Inner {
             last_log: number,
             generation: 0,
             oldest_seconds: self.now_seconds(),
+            thinned_seconds: 0,
         };
         (self.segments_folder().join(folder::name(&head)), head, self.options.log_bytes())
     }
 
     fn opened(&self, log: &Arc<OpenLog>, reserved_bytes: u64) {
-        self.disk_bytes.fetch_add(reserved_bytes, Ordering::Relaxed);
+        self.segment_bytes.fetch_add(reserved_bytes, Ordering::Relaxed);
         self.live.write().unwrap_or_else(PoisonError::into_inner).logs.push(Arc::clone(log));
     }
 
@@ -511,7 +576,7 @@ impl Owner for Inner {
         let mut pending = self.pending();
         for (piece, _) in pieces {
             let bytes = piece.bytes.len() as u64;
-            pending.add(&piece.container, piece.first.0, piece.last.0, u64::from(piece.count), bytes);
+            pending.add(&piece.container, piece.first.0, piece.last.0, 1, u64::from(piece.count), bytes);
         }
     }
 
@@ -519,8 +584,8 @@ impl Owner for Inner {
         match Segment::open(&log.path, &mut Aligned::default()) {
             Ok(segment) => {
                 let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-                self.disk_bytes.fetch_add(segment.length, Ordering::Relaxed);
-                self.disk_bytes.fetch_sub(self.options.log_bytes(), Ordering::Relaxed);
+                self.segment_bytes.fetch_add(segment.length, Ordering::Relaxed);
+                self.segment_bytes.fetch_sub(self.options.log_bytes(), Ordering::Relaxed);
                 live.logs.retain(|open| !Arc::ptr_eq(open, log));
                 live.segments.push(Arc::new(segment));
                 live.segments.sort_by_key(|segment| segment.head.first_log);
@@ -530,7 +595,7 @@ impl Owner for Inner {
     }
 
     fn refuses(&self) -> Option<AppendError> {
-        (self.disk_bytes.load(Ordering::Relaxed) > self.options.disk_budget_bytes).then(over_budget)
+        (self.disk_bytes() > self.options.disk_budget_bytes).then(over_budget)
     }
 
     fn now_seconds(&self) -> u64 {

@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -83,6 +84,8 @@ struct QueueState {
     batches: VecDeque<Batch>,
     bytes: u64,
     closed: bool,
+    /// Seal the log after what waits, and tell these.
+    seal: Vec<SyncSender<()>>,
 }
 
 impl Queue {
@@ -125,6 +128,17 @@ impl Queue {
         self.state().bytes
     }
 
+    /// Asks for the log to be sealed; answered when it is.
+    pub fn seal(&self, sealed: SyncSender<()>) {
+        self.state().seal.push(sealed);
+        self.changed.notify_all();
+    }
+
+    fn take_seal(&self) -> Vec<SyncSender<()>> {
+        let mut state = self.state();
+        if state.batches.is_empty() { std::mem::take(&mut state.seal) } else { Vec::new() }
+    }
+
     /// Takes nothing more; what waits is still written.
     pub fn close(&self) {
         self.state().closed = true;
@@ -134,7 +148,7 @@ impl Queue {
     /// The next group, empty when there was none for `patience`; `None` after the end.
     fn take(&self, patience: Duration) -> Option<Vec<Batch>> {
         let mut state = self.state();
-        if state.batches.is_empty() && !state.closed {
+        if state.batches.is_empty() && state.seal.is_empty() && !state.closed {
             let waited = self.changed.wait_timeout(state, patience);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -183,7 +197,7 @@ impl OpenLog {
     }
 
     pub fn records(&self) -> Records<'_> {
-        Records { file: &self.file, nonce: self.head.nonce }
+        Records { file: &self.file, memory: None, nonce: self.head.nonce }
     }
 }
 
@@ -232,8 +246,13 @@ pub(crate) fn run(queue: &Queue, owner: &dyn Owner, log_bytes: u64, log_age: Dur
             log.entries > 0 && (log.since.elapsed() >= log_age || log.entries >= LOG_ENTRIES_MAX)
                 || log.file.position() >= log_bytes
         };
-        if log.as_ref().is_some_and(old) {
+        let asked = queue.take_seal();
+        if log.as_ref().is_some_and(|log| old(log) || !asked.is_empty() && log.entries > 0) {
             log.take().into_iter().for_each(|log| end(log, owner));
+        }
+        for asked in asked {
+            // Whoever asked may be gone.
+            let _ = asked.send(());
         }
     }
     log.take().into_iter().for_each(|log| end(log, owner));
