@@ -1,6 +1,6 @@
 //! The connections that are open: who may stay, who has to go when room is needed, who is silent for too long.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) struct Connection {
     ended_ms: AtomicU64,
     /// Requests that are being served.
     busy: AtomicUsize,
-    /// Whether an export was taken from it.
+    /// Whether an export was taken from it: then it stays when others have to go.
     trusted: AtomicBool,
     /// Told to go.
     pub(super) leave: Notify,
@@ -35,11 +35,6 @@ impl Connection {
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
-    }
-
-    /// Whoever sent something useful stays when others have to go.
-    pub(super) fn trust(&self) {
-        self.trusted.store(true, Ordering::Relaxed);
     }
 
     /// Whether there is no time to say goodbye.
@@ -69,13 +64,44 @@ impl Drop for Busy {
     }
 }
 
+/// Those that are open, by number: the lower, the older.
+#[derive(Debug, Default)]
+struct Open {
+    /// Nothing was ever taken from them.
+    strangers: BTreeMap<u64, Arc<Connection>>,
+    senders: HashMap<u64, Arc<Connection>>,
+}
+
+impl Open {
+    fn len(&self) -> usize {
+        self.strangers.len() + self.senders.len()
+    }
+
+    fn remove(&mut self, number: u64) {
+        if self.strangers.remove(&number).is_none() {
+            self.senders.remove(&number);
+        }
+    }
+
+    /// Who has to go: of the strangers the oldest, as a sender needs moments where a flood stays; else of the
+    /// senders who has been idle longest.
+    fn take_victim(&mut self) -> Option<Arc<Connection>> {
+        if let Some((_, stranger)) = self.strangers.pop_first() {
+            return Some(stranger);
+        }
+        let idle = self.senders.values().filter_map(|sender| Some((sender.idle_since()?.0, sender.number)));
+        let (_, number) = idle.min()?;
+        self.senders.remove(&number)
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Connections {
     max: usize,
     header_timeout: Duration,
     idle_timeout: Duration,
-    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    open: Mutex<Open>,
     next: AtomicU64,
     counters: Arc<Counters>,
 }
@@ -92,7 +118,7 @@ impl Connections {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+    fn open(&self) -> MutexGuard<'_, Open> {
         // Nothing in here panics halfway.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,29 +136,37 @@ impl Connections {
         });
         let mut open = self.open();
         if open.len() >= self.max {
-            let victim = victim(open.values())?.number;
-            if let Some(victim) = open.remove(&victim) {
-                victim.evicted.store(true, Ordering::Relaxed);
-                victim.leave.notify_one();
-                count(&self.counters.connections_evicted);
-            }
+            let victim = open.take_victim()?;
+            victim.evicted.store(true, Ordering::Relaxed);
+            victim.leave.notify_one();
+            count(&self.counters.connections_evicted);
         }
-        open.insert(connection.number, Arc::clone(&connection));
+        open.strangers.insert(connection.number, Arc::clone(&connection));
         count(&self.counters.connections);
         self.counters.connections_open.store(open.len() as u64, Ordering::Relaxed);
         Some(connection)
     }
 
+    /// An export was taken from it.
+    pub(super) fn trust(&self, connection: &Connection) {
+        if !connection.trusted.swap(true, Ordering::Relaxed) {
+            let mut open = self.open();
+            if let Some(sender) = open.strangers.remove(&connection.number) {
+                open.senders.insert(sender.number, sender);
+            }
+        }
+    }
+
     pub(super) fn leave(&self, connection: &Connection) {
         let mut open = self.open();
-        open.remove(&connection.number);
+        open.remove(connection.number);
         self.counters.connections_open.store(open.len() as u64, Ordering::Relaxed);
     }
 
     /// Sends away those that were silent for too long.
     pub(super) fn send_silent_away(&self) {
         let now = Instant::now();
-        self.open().retain(|_, connection| {
+        let stays = |connection: &Arc<Connection>| {
             let Some((since, was_asked)) = connection.idle_since() else { return true };
             let timeout = if was_asked { self.idle_timeout } else { self.header_timeout };
             let stays = now.saturating_duration_since(since) < timeout;
@@ -141,26 +175,19 @@ impl Connections {
                 count(&self.counters.connections_timed_out);
             }
             stays
-        });
+        };
+        let mut open = self.open();
+        open.strangers.retain(|_, connection| stays(connection));
+        open.senders.retain(|_, connection| stays(connection));
     }
 
     /// Asks all to finish what they do and go.
     pub(super) fn send_all_away(&self) {
-        for connection in self.open().values() {
+        let open = self.open();
+        for connection in open.strangers.values().chain(open.senders.values()) {
             connection.leave.notify_one();
         }
     }
-}
-
-/// Who has to go: of those from whom nothing was ever taken the oldest, as a sender needs moments where a flood
-/// stays; else of the others who has been idle longest.
-fn victim<'c>(open: impl Iterator<Item = &'c Arc<Connection>> + Clone) -> Option<&'c Arc<Connection>> {
-    let is_stranger = |connection: &&Arc<Connection>| !connection.trusted.load(Ordering::Relaxed);
-    let stranger = open.clone().filter(is_stranger).min_by_key(|connection| connection.opened);
-    stranger.or_else(|| {
-        let idle = open.filter_map(|connection| Some((connection.idle_since()?.0, connection)));
-        idle.min_by_key(|(since, _)| *since).map(|(_, connection)| connection)
-    })
 }
 
 #[cfg(test)]
@@ -185,16 +212,16 @@ mod tests {
             open.push(all.enter().unwrap());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        open[0].trust();
+        all.trust(&open[0]);
         let busy = open[0].begin();
-        open[2].trust();
+        all.trust(&open[2]);
         let fourth = all.enter().unwrap();
         assert!(is_told_to_go(&open[1]).await);
-        fourth.trust();
+        all.trust(&fourth);
         let also_busy = fourth.begin();
         let fifth = all.enter().unwrap();
         assert!(is_told_to_go(&open[2]).await, "it is idle");
-        fifth.trust();
+        all.trust(&fifth);
         let all_busy = fifth.begin();
         assert!(all.enter().is_none());
         drop((busy, also_busy, all_busy));

@@ -87,10 +87,10 @@ async fn converse<S: Sink>(
     };
     if let Some(Some(stream)) = unless_sent_away(&connection, ready).await {
         match tls {
-            None => talk(stream, desk, &connection).await,
+            None => talk(stream, desk, &connections, &connection).await,
             Some(tls) => {
                 if let Some(Ok(stream)) = unless_sent_away(&connection, tls.accept(stream)).await {
-                    talk(stream, desk, &connection).await;
+                    talk(stream, desk, &connections, &connection).await;
                 }
             }
         }
@@ -108,16 +108,17 @@ async fn unless_sent_away<T>(connection: &Connection, work: impl Future<Output =
 async fn talk<S: Sink>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     desk: Arc<Desk<S>>,
+    connections: &Arc<Connections>,
     connection: &Arc<Connection>,
 ) {
-    let own = Arc::clone(connection);
+    let (all, own) = (Arc::clone(connections), Arc::clone(connection));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (desk, connection) = (Arc::clone(&desk), Arc::clone(&own));
+        let (desk, connections, connection) = (Arc::clone(&desk), Arc::clone(&all), Arc::clone(&own));
         async move {
             let busy = connection.begin();
             let (reply, taken) = desk.serve(request).await;
             if taken {
-                connection.trust();
+                connections.trust(&connection);
             }
             drop(busy);
             Ok::<_, Infallible>(reply)

@@ -117,17 +117,20 @@ fn record(signal: Signal, message: &[u8], reach: &mut Reach) -> Result<u64, Malf
 /// tenths of a span, is not touched.
 #[inline]
 fn span(message: &[u8], reach: &mut Reach) -> Result<(), Malformed> {
+    // A span that turns out to be broken says nothing about time.
+    let mut start = 0;
     let mut fields = Fields::of(message);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (7, Field::Fixed64(start)) => reach.add(start),
+            (7, Field::Fixed64(nanos)) => start = nanos,
             (8, Field::Fixed64(end)) => {
                 reach.add(end);
-                return Ok(());
+                break;
             }
             _ => {}
         }
     }
+    reach.add(start);
     Ok(())
 }
 
