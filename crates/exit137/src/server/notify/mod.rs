@@ -112,12 +112,13 @@ impl Notifier {
 
     /// Takes note of an incident without telling anybody: what was told before a restart.
     pub(crate) fn remember(&self, note: &IncidentNote) {
-        self.news(note);
+        held(&self.memory).remember(note);
     }
 
     /// Takes note of an incident as it is now, and tells if that is news. Never waits.
     pub(crate) fn observe(&self, note: IncidentNote) {
-        let Some(reason) = self.news(&note) else { return };
+        let news = held(&self.memory).news(&note, deliver::now());
+        let Some(reason) = news else { return };
         let notice = Arc::new(Notice { note, reason });
         for queue in held(&self.queues).iter() {
             if queue.notices.try_send(Arc::clone(&notice)).is_err() {
@@ -126,10 +127,6 @@ impl Notifier {
                 tracing::warn!(receiver, incident, "not told: {WAITING_MAX} notices wait already");
             }
         }
-    }
-
-    fn news(&self, note: &IncidentNote) -> Option<note::Reason> {
-        held(&self.memory).news(note)
     }
 
     /// How it is going.

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use exit137_core::time::UnixNanos;
+use exit137_core::time::{SECOND, UnixNanos};
 use serde_json::{Value, json};
 
 use super::*;
@@ -73,11 +73,15 @@ async fn answer(
     (StatusCode::from_u16(code).unwrap(), [("location", "/elsewhere")])
 }
 
-/// The incident of a real case.
+/// The incident of a real case, as if it were now: what is long ago is not told.
 fn incident() -> IncidentNote {
     let verdict = include_str!("../../../../../cases/shop-catalog-leak/expected/verdict.json");
-    let verdict: Value = serde_json::from_str(verdict).unwrap();
-    let mut note = IncidentNote::new("inc-7".to_owned(), verdict["incidents"][0].clone());
+    let mut verdict: Value = serde_json::from_str(verdict).unwrap();
+    let mut incident = verdict["incidents"][0].take();
+    let now = deliver::now();
+    incident["kills"][0]["at"] = (now - 60 * SECOND).to_string().into();
+    incident["kills"][1]["at"] = now.to_string().into();
+    let mut note = IncidentNote::new("inc-7".to_owned(), incident);
     note.link = Some("http://exit137.example/incidents/inc-7".to_owned());
     note
 }
@@ -217,7 +221,9 @@ async fn a_chat_is_told_what_is_news_and_nothing_in_it_is_markup() {
 async fn a_collector_gets_a_log_record_that_opentelemetry_can_read() {
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
     let (wall, url) = Wall::start(&[]).await;
-    tell(&settings(&format!("[[otlp]]\nurl = \"{url}/\"\nheaders.api-key = \"k\"")), [incident()]).await;
+    let note = incident();
+    let last = note.last_kill_at().and_then(|at| UnixNanos::parse_rfc3339(&at)).unwrap();
+    tell(&settings(&format!("[[otlp]]\nurl = \"{url}/\"\nheaders.api-key = \"k\"")), [note]).await;
     let came = wall.came();
     assert_eq!(came[0].path, "/v1/logs");
     assert_eq!(came[0].headers["api-key"], "k");
@@ -228,7 +234,6 @@ async fn a_collector_gets_a_log_record_that_opentelemetry_can_read() {
     for key in ["exit137.cause", "k8s.pod.uid", "k8s.deployment.name", "exit137.kills"] {
         assert!(keys.contains(&key), "{key} in {keys:?}");
     }
-    let last = incident().last_kill_at().and_then(|at| UnixNanos::parse_rfc3339(&at)).unwrap();
     assert_eq!(i64::try_from(record.time_unix_nano), Ok(last.0));
 }
 
@@ -397,15 +402,6 @@ fn install() {
     });
 }
 
-/// Kills that are not long ago, so that the alert is not over.
-fn fresh() -> IncidentNote {
-    let now = deliver::now();
-    let mut incident = incident().incident().clone();
-    incident["kills"][0]["at"] = UnixNanos(now.0 - 60_000_000_000).to_string().into();
-    incident["kills"][1]["at"] = now.to_string().into();
-    IncidentNote::new("inc-7".to_owned(), incident)
-}
-
 #[tokio::test]
 async fn a_real_alertmanager_takes_the_alert_changes_its_cause_and_ends_it() {
     let alertmanager = RealAlertmanager::start().await;
@@ -413,7 +409,7 @@ async fn a_real_alertmanager_takes_the_alert_changes_its_cause_and_ends_it() {
     let settings = settings(&format!("[[alertmanager]]\nurl = \"{url}\"\nlabels.team = \"shop\""));
     let notifier = Notifier::start_at(&settings, None, PACE).unwrap();
     let arrived = |count| wait_for(&notifier, count);
-    notifier.observe(fresh());
+    notifier.observe(incident());
     arrived(1).await;
     let alerts = alertmanager.alerts().await;
     let expected = json!({
@@ -423,7 +419,7 @@ async fn a_real_alertmanager_takes_the_alert_changes_its_cause_and_ends_it() {
     assert_eq!(alerts.iter().map(|alert| &alert["labels"]).collect::<Vec<_>>(), [&expected]);
     assert_eq!(alerts[0]["status"]["state"], "active");
     assert_eq!(alerts[0]["annotations"]["operation"], "GET /search");
-    let mut other = fresh().incident().clone();
+    let mut other = incident().incident().clone();
     other["cause"]["name"] = "tmpfs_or_page_cache".into();
     let other = IncidentNote::new("inc-7".to_owned(), other);
     notifier.observe(other.clone());
