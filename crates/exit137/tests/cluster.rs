@@ -409,6 +409,30 @@ fn granted(manifest: &str) -> BTreeSet<(String, String, String)> {
     granted
 }
 
+#[tokio::test]
+async fn a_cluster_is_reached_over_tls_with_a_certificate_and_not_without() {
+    let folder = support::scratch("cluster-tls");
+    let kubeconfig = folder.join("kubeconfig");
+    let api = FakeApi::start_tls(&kubeconfig).await;
+    api.publish("pods", "ADDED", pod("p000"));
+    let options = ClusterOptions { kubeconfig: Some(kubeconfig.clone()), ..ClusterOptions::default() };
+    let mut watched = Watched::start(options.clone(), &[Kind::Pod]).await;
+    watched.catch_up(&api).await;
+    assert_eq!(watched.names(ChangeType::Seen), ["p000"]);
+    assert_eq!(watched.cluster.state().server, format!("https://{}", api.address));
+    // Another cluster's certificates beside the same address.
+    let text = std::fs::read_to_string(&kubeconfig).unwrap();
+    let other = support::scratch("cluster-tls-other").join("kubeconfig");
+    drop(FakeApi::start_tls(&other).await);
+    std::fs::write(&other, text).unwrap();
+    let said = refusal(ClusterOptions { kubeconfig: Some(other), ..options }).await;
+    assert!(
+        said.starts_with(&format!("cannot reach the Kubernetes API at https://{}: ", api.address)),
+        "{said}"
+    );
+    assert!(said.contains("certificate"), "{said}");
+}
+
 async fn refusal(options: ClusterOptions) -> String {
     match Cluster::connect(options).await {
         Ok(_) => "connected".to_owned(),

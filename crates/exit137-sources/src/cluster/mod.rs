@@ -239,6 +239,8 @@ impl Cluster {
         if let Some(name) = options.namespaces.iter().find(|name| !is_namespace(name)) {
             return Err(ClusterError::NotANamespace(name.clone()));
         }
+        // TLS has one provider of cryptography in a process. Whoever came first has installed the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = configuration(&options).await?;
         // We know better when to try again, and tell about it.
         config.default_retry = false;

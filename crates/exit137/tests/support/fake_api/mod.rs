@@ -10,6 +10,7 @@
 mod answer;
 pub(crate) mod recording;
 mod store;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -53,6 +54,28 @@ impl FakeApi {
             // Ends with the task.
             let _ = axum::serve(listener, router).await;
         });
+        Self { address, store, server }
+    }
+
+    /// An empty cluster on a free port that speaks TLS and wants a certificate of its clients. Writes a kubeconfig that
+    /// leads there, and the certificates beside it.
+    pub(crate) async fn start_tls(kubeconfig: &Path) -> Self {
+        let folder = kubeconfig.parent().expect("a folder");
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls::certificates(folder)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the address is free");
+        let address = listener.local_addr().expect("it has an address");
+        let store = Arc::new(Store::default());
+        let router = answer::router(Arc::clone(&store));
+        let server = tokio::spawn(async move {
+            let _ = axum::serve(tls::TlsListener { listener, acceptor }, router).await;
+        });
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: fake\n\
+             clusters:\n- name: fake\n  cluster:\n    server: https://{address}\n    certificate-authority: ca.crt\n\
+             users:\n- name: fake\n  user:\n    client-certificate: client.crt\n    client-key: client.key\n\
+             contexts:\n- name: fake\n  context:\n    cluster: fake\n    user: fake\n"
+        );
+        std::fs::write(kubeconfig, text).expect("the kubeconfig can be written");
         Self { address, store, server }
     }
 
