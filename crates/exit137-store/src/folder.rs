@@ -11,12 +11,15 @@ use crate::direct::{self, Aligned, Appender};
 use crate::piece::Identity;
 use crate::record::{Entry, KIND_IDENTITY};
 use crate::recovery::{self, Recovered};
-use crate::segment::{Damage, FileHead, Segment, seal};
+use crate::segment::{Damage, FileHead, Records, Segment, seal};
 
 /// The name of a segment's file.
 pub(crate) fn name(head: &FileHead) -> String {
     format!("{:012}-{:012}.{}.seg", head.first_log, head.last_log, head.generation)
 }
+
+/// The name of the database's file.
+pub(crate) const DATABASE: &str = "exit137.sqlite";
 
 /// A file with such a name is of no use any more.
 pub(crate) const UNFINISHED: &str = ".new";
@@ -71,15 +74,18 @@ fn repair(path: &Path, problems: &mut Vec<String>) -> Result<(), Damage> {
     Ok(())
 }
 
-/// Whose pieces a segment holds: for a catalogue that does not know it.
-pub(crate) fn catalogue(segment: &Segment, pending: &mut Pending) -> Result<(), Damage> {
+/// Whose pieces these are: for a catalogue that does not know them.
+pub(crate) fn catalogue(
+    entries: &[Entry],
+    records: Records<'_>,
+    pending: &mut Pending,
+) -> Result<(), Damage> {
     let mut buffer = Aligned::default();
-    let entries = segment.entries(&mut buffer)?;
     let mut introductions: Vec<Entry> =
         entries.iter().filter(|entry| entry.kind == KIND_IDENTITY).copied().collect();
     introductions.sort_unstable_by_key(|entry| entry.offset);
     let mut identities = HashMap::new();
-    segment.records().each_stored(&introductions, &mut buffer, &mut |_| (), &mut |entry, body, _| {
+    records.each_stored(&introductions, &mut buffer, &mut |_| (), &mut |entry, body, _| {
         if let Some(identity) = Identity::decode(body) {
             identities.insert(entry.container, identity);
         }
@@ -142,14 +148,33 @@ pub(crate) fn open_database(
 ) -> Result<rusqlite::Connection, DatabaseError> {
     match database::open(path) {
         Err(error) if error.is_damage() => {
-            put_aside(path, &error, problems);
-            for ending in ["-wal", "-shm"] {
-                let mut beside = path.as_os_str().to_owned();
-                beside.push(ending);
-                let _ = std::fs::remove_file(PathBuf::from(beside));
-            }
+            put_database_aside(path, &error, problems);
             database::open(path)
         }
         opened => opened,
+    }
+}
+
+/// Puts a database aside that turned out to be damaged, and opens a new one in its place.
+pub(crate) fn renew_database(
+    path: &Path,
+    database: &mut rusqlite::Connection,
+    problems: &mut Vec<String>,
+) -> Result<(), DatabaseError> {
+    // Closes the damaged one first.
+    *database = database::open(Path::new(":memory:"))?;
+    let damage = io::Error::other("the database is damaged");
+    put_database_aside(path, &damage, problems);
+    *database = database::open(path)?;
+    Ok(())
+}
+
+fn put_database_aside(path: &Path, why: &dyn std::error::Error, problems: &mut Vec<String>) {
+    put_aside(path, why, problems);
+    for ending in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(ending);
+        // Most often there is none.
+        let _ = std::fs::remove_file(PathBuf::from(beside));
     }
 }

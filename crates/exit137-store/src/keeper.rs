@@ -44,7 +44,7 @@ pub(crate) fn run(inner: &Inner, asked: &Receiver<SyncSender<()>>) {
             Err(RecvTimeoutError::Timeout) => pause = keeper.tick(),
             Err(RecvTimeoutError::Disconnected) => return,
             Ok(answer) => {
-                while matches!(keeper.work(), Ok(Some(_))) {}
+                while matches!(keeper.work(true), Ok(Some(_))) {}
                 // Whoever asked may be gone.
                 let _ = answer.send(());
             }
@@ -67,7 +67,9 @@ impl<'a> Keeper<'a> {
     fn new(inner: &'a Inner) -> Self {
         let now = Instant::now();
         let (usage, counted) = (HashMap::new(), HashSet::new());
-        Self { inner, usage, counted, saved: now, measured: (now, 0), bytes_per_second: 0 }
+        // Until it is measured, as busy as can be.
+        let bytes_per_second = CALM_BYTES_PER_SECOND;
+        Self { inner, usage, counted, saved: now, measured: (now, 0), bytes_per_second }
     }
 
     /// Does the one thing that is most urgent; how long to wait for the next.
@@ -78,7 +80,7 @@ impl<'a> Keeper<'a> {
         }
         self.measure();
         let began = Instant::now();
-        match self.work() {
+        match self.work(false) {
             Ok(Some(urgent)) => {
                 if urgent {
                     Duration::ZERO
@@ -108,13 +110,14 @@ impl<'a> Keeper<'a> {
         if elapsed >= Duration::from_secs(1) {
             let now = self.inner.appended_bytes.load(Ordering::Relaxed);
             let rate = (now - before) as f64 / elapsed.as_secs_f64();
-            self.bytes_per_second = ((self.bytes_per_second as f64 + rate) / 2.0) as u64;
+            // Up at once, down by and by: a pause in a flood is no calm.
+            self.bytes_per_second = rate.max((self.bytes_per_second as f64 + rate) / 2.0) as u64;
             self.measured = (Instant::now(), now);
         }
     }
 
-    /// `None` when there was nothing to do, else whether there is a hurry.
-    fn work(&mut self) -> io::Result<Option<bool>> {
+    /// `None` when there was nothing to do, else whether there is a hurry. `calm`: as if nothing came in.
+    fn work(&mut self, calm: bool) -> io::Result<Option<bool>> {
         let segments = self.inner.segments();
         if self.inner.disk_bytes() > self.inner.options.disk_soft_bytes() && !segments.is_empty() {
             match self.shed(&segments) {
@@ -131,7 +134,7 @@ impl<'a> Keeper<'a> {
         }
         let mut logs = segments.iter().filter(|segment| segment.head.generation == 0);
         let pressing = logs.clone().count() > LOGS_MAX;
-        if self.bytes_per_second < CALM_BYTES_PER_SECOND || pressing {
+        if calm || self.bytes_per_second < CALM_BYTES_PER_SECOND || pressing {
             if let Some(log) = logs.next() {
                 self.rewrite(std::slice::from_ref(log), &|_, _| None)?;
                 return Ok(Some(pressing));
@@ -186,7 +189,7 @@ impl<'a> Keeper<'a> {
         self.inner.replace_segments(old, new.map(Arc::new));
         let rows = dropped.rows(DROPPED_ROWS_MAX);
         if !rows.is_empty()
-            && let Err(error) = catalogue::note_dropped(&mut self.inner.database(), &rows)
+            && let Err(error) = self.inner.with_database(|database| catalogue::note_dropped(database, &rows))
         {
             self.inner.problem(format!("{error}: what was dropped is not counted"));
         }

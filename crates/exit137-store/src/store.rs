@@ -160,7 +160,7 @@ impl Store {
         std::fs::create_dir_all(&segments).map_err(io("make the folder", &segments))?;
         let lock = lock(folder)?;
         let mut problems = Vec::new();
-        let path = folder.join("exit137.sqlite");
+        let path = folder.join(folder::DATABASE);
         let database = folder::open_database(&path, &mut problems)
             .map_err(|source| OpenError::Database { path: path.clone(), source })?;
         let opened = folder::open_segments(&segments, &mut problems).map_err(io("read", &segments))?;
@@ -272,43 +272,43 @@ impl Store {
     /// Containers that pieces were received from.
     pub fn containers(&self, filter: &ContainerFilter) -> Result<Vec<Container>, DatabaseError> {
         self.inner.save_catalogue()?;
-        catalogue::list(&self.inner.database(), filter)
+        self.inner.with_database(|database| catalogue::list(database, filter))
     }
 
     /// One container by its id.
     pub fn container(&self, id: ContainerId) -> Result<Option<Container>, DatabaseError> {
         self.inner.save_catalogue()?;
-        catalogue::one(&self.inner.database(), id)
+        self.inner.with_database(|database| catalogue::one(database, id))
     }
 
     /// What was dropped so far: of these containers, and of whole segments, whoever was in them.
     pub fn dropped(&self, containers: Option<&[ContainerId]>) -> Result<Vec<Dropped>, DatabaseError> {
-        catalogue::dropped(&self.inner.database(), containers)
+        self.inner.with_database(|database| catalogue::dropped(database, containers))
     }
 
     /// Saves an incident in place of the one with the same key.
     pub fn put_incident(&self, incident: &Incident) -> Result<(), DatabaseError> {
-        incidents::put(&self.inner.database(), incident)
+        self.inner.with_database(|database| incidents::put(database, incident))
     }
 
     /// Forgets an incident: it turned out to be another one, or is too old.
     pub fn delete_incident(&self, key: &str) -> Result<(), DatabaseError> {
-        incidents::delete(&self.inner.database(), key)
+        self.inner.with_database(|database| incidents::delete(database, key))
     }
 
     /// One incident, with its JSON.
     pub fn incident(&self, key: &str) -> Result<Option<Incident>, DatabaseError> {
-        incidents::one(&self.inner.database(), key)
+        self.inner.with_database(|database| incidents::one(database, key))
     }
 
     /// A page of the incidents that pass a filter.
     pub fn incidents(&self, filter: &IncidentFilter, page: Page) -> Result<Incidents, DatabaseError> {
-        incidents::list(&self.inner.database(), filter, page)
+        self.inner.with_database(|database| incidents::list(database, filter, page))
     }
 
     /// Saves kills in place of those with the same keys.
     pub fn put_kills(&self, kills: &[Kill]) -> Result<(), DatabaseError> {
-        incidents::put_kills(&mut self.inner.database(), kills)
+        self.inner.with_database(|database| incidents::put_kills(database, kills))
     }
 
     /// The kills between two times, of one incident or of all.
@@ -318,17 +318,17 @@ impl Store {
         to: UnixNanos,
         incident: Option<&str>,
     ) -> Result<Vec<Kill>, DatabaseError> {
-        incidents::kills(&self.inner.database(), from, to, incident)
+        self.inner.with_database(|database| incidents::kills(database, from, to, incident))
     }
 
     /// Saves lives in place of those with the same keys.
     pub fn put_lives(&self, lives: &[Life]) -> Result<(), DatabaseError> {
-        incidents::put_lives(&mut self.inner.database(), lives)
+        self.inner.with_database(|database| incidents::put_lives(database, lives))
     }
 
     /// At most `count` lives of a workload, the last started first.
     pub fn lives(&self, namespace: &str, workload: &str, count: u32) -> Result<Vec<Life>, DatabaseError> {
-        incidents::lives(&self.inner.database(), namespace, workload, count)
+        self.inner.with_database(|database| incidents::lives(database, namespace, workload, count))
     }
 
     /// How full it is, and how far back it reaches.
@@ -462,8 +462,27 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
 }
 
 impl Inner {
-    pub(crate) fn database(&self) -> MutexGuard<'_, rusqlite::Connection> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Works with the database. When it turns out to be damaged, this fails, and the next call finds a new one.
+    pub(crate) fn with_database<T>(
+        &self,
+        work: impl FnOnce(&mut rusqlite::Connection) -> Result<T, DatabaseError>,
+    ) -> Result<T, DatabaseError> {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut database);
+        if result.as_ref().is_err_and(DatabaseError::is_damage) {
+            let mut problems = Vec::new();
+            if let Err(error) = folder::renew_database(&self.database_path(), &mut database, &mut problems) {
+                problems.push(format!("{error}: no new database"));
+            }
+            drop(database);
+            problems.into_iter().for_each(|problem| self.problem(problem));
+            self.catalogue_after(0);
+        }
+        result
+    }
+
+    fn database_path(&self) -> PathBuf {
+        self.folder.join(folder::DATABASE)
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -478,7 +497,7 @@ impl Inner {
         if containers.is_empty() {
             return Ok(());
         }
-        let saved = catalogue::save(&mut self.database(), &containers, catalogued);
+        let saved = self.with_database(|database| catalogue::save(database, &containers, catalogued));
         if saved.is_err() {
             self.pending().put_back(containers);
         }
@@ -487,17 +506,29 @@ impl Inner {
 
     pub(crate) fn save_clock(&self) -> Result<(), DatabaseError> {
         let facts = [("clock_seconds", self.clock.now_seconds()), ("wall_seconds", wall_seconds())];
-        let database = self.database();
-        facts.iter().try_for_each(|(name, number)| database::put_fact(&database, name, *number))
+        self.with_database(|database| {
+            facts.iter().try_for_each(|(name, number)| database::put_fact(database, name, *number))
+        })
     }
 
-    /// Notes whose pieces the segments hold that the database was not told of: a kill came before.
+    /// Notes whose pieces the segments hold that the database was not told of: a kill came before, or it is new.
     fn catalogue_after(&self, catalogued_log: u64) {
+        let logs = self.live.read().unwrap_or_else(PoisonError::into_inner).logs.clone();
+        let mut pending = Pending::default();
         for segment in self.segments().iter().filter(|segment| segment.head.last_log > catalogued_log) {
-            if let Err(damage) = folder::catalogue(segment, &mut self.pending()) {
+            let entries = segment.entries(&mut Aligned::default());
+            let noted =
+                entries.and_then(|entries| folder::catalogue(&entries, segment.records(), &mut pending));
+            if let Err(damage) = noted {
                 self.problem(format!("{}: {damage}", segment.path.display()));
             }
         }
+        for log in logs {
+            if let Err(damage) = folder::catalogue(&log.entries(&|_| true), log.records(), &mut pending) {
+                self.problem(format!("{}: {damage}", log.path.display()));
+            }
+        }
+        self.pending().put_back(pending.take());
     }
 
     /// A nonce that no other file of this store has.

@@ -276,6 +276,32 @@ fn a_damaged_database_is_put_aside_and_the_catalogue_made_anew() {
 }
 
 #[test]
+fn a_database_that_is_damaged_while_it_is_used_is_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path(), 64 * MIB);
+    append(&store, &[piece("a", Kind::Spans, 1, 1000)]);
+    // More than SQLite holds in memory.
+    let json = "x".repeat(20_000);
+    for number in 0..1000 {
+        let incident = Incident { key: number.to_string(), json: json.clone(), ..Incident::default() };
+        store.put_incident(&incident).expect("saved");
+    }
+    for name in ["exit137.sqlite", "exit137.sqlite-wal"] {
+        let path = folder.path().join(name);
+        let length = std::fs::metadata(&path).expect("a file").len() as usize;
+        let file = OpenOptions::new().write(true).open(path).expect("opens");
+        file.write_all_at(&noise(2, length.saturating_sub(4096)), 4096).expect("written");
+    }
+    let read = (0..1000).map(|number| store.incident(&number.to_string()));
+    let error = read.filter_map(Result::err).next().expect("the damage is seen");
+    assert_eq!(error.to_string(), "reading an incident in the database");
+    store.put_incident(&Incident { key: "new".to_owned(), ..Incident::default() }).expect("saved");
+    assert_eq!(store.incidents(&Default::default(), Default::default()).expect("read").total, 1);
+    assert_eq!(store.containers(&ContainerFilter::default()).expect("read").len(), 1);
+    assert!(store.problems()[0].contains("the database is damaged; kept as"), "{:?}", store.problems());
+}
+
+#[test]
 fn samples_are_found_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = open(folder.path(), 64 * MIB);
