@@ -118,7 +118,7 @@ fn decimal(nanos: i64) -> String {
 /// Tells the reports of this run from those of others.
 #[derive(Debug, Default)]
 struct Reports {
-    /// Part of every path of this run.
+    /// Part of every path of this run, wherever in the tree the kernel sees it.
     own: String,
     /// The report that is being written, and whether it is ours.
     open: String,
@@ -132,7 +132,8 @@ struct Reports {
 
 impl Reports {
     fn of(path: &str) -> Self {
-        Self { own: path.to_owned(), ..Self::default() }
+        let own = path.rsplit('/').next().unwrap_or(path).to_owned();
+        Self { own, ..Self::default() }
     }
 
     fn line(&mut self, line: &str, text: &str, at: i64, is_ours: &dyn Fn(u32) -> bool) {
@@ -143,8 +144,8 @@ impl Reports {
             self.group_is_ours = false;
         }
         let in_report = begins || !self.open.is_empty();
-        // Whose limit it was does not make it ours: who died does. A path may be cut, so any mention counts.
-        let died_here = text.split_once("task_memcg=").is_some_and(|(_, rest)| rest.starts_with(&self.own));
+        // Whose limit it was does not make it ours: who died does.
+        let died_here = text.split_once("task_memcg=").is_some_and(|(_, rest)| rest.contains(&self.own));
         self.open_is_ours |= in_report && died_here;
         if let Some(victim) = pid_after(text, "Killed process ") {
             let told = std::mem::take(&mut self.open_is_ours) || self.group_is_ours;
@@ -210,7 +211,7 @@ mod tests {
     }
 
     const OURS: &str =
-        "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/x,task_memcg=/exit137-run-1-pod/7e,task=sh,pid=7";
+        "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/x,task_memcg=/docker/5f/exit137-run-1-pod/7e,task=sh,pid=7";
     const THEIRS: &str =
         "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/exit137-run-1-pod/7e,task_memcg=/y,task=sh,pid=9";
 
