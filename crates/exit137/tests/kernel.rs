@@ -142,7 +142,9 @@ fn kills_on_this_machine_are_explained() {
 
 #[test]
 fn kills_on_cgroup_v2_are_explained() {
-    let text = kernel::machine::run(exit137(), &here("init.sh"), &[("kills.sh", &here("kills.sh"))]);
+    let job = "EXIT137=/exit137 sh /kills.sh vm";
+    let files = [("exit137", exit137()), ("kills.sh", &here("kills.sh"))];
+    let text = kernel::machine::run(job, &files);
     let cases = read(&text);
     check(&cases);
     let dd = |main| ("container", 32, "dd", main);

@@ -210,8 +210,7 @@ mod tests {
             .collect()
     }
 
-    const OURS: &str =
-        "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/x,task_memcg=/docker/5f/exit137-run-1-pod/7e,task=sh,pid=7";
+    const OURS: &str = "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/x,task_memcg=/docker/5f/exit137-run-1-pod/7e,task=sh,pid=7";
     const THEIRS: &str =
         "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/exit137-run-1-pod/7e,task_memcg=/y,task=sh,pid=9";
 

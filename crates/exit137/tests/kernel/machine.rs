@@ -1,6 +1,7 @@
-//! A virtual machine for a test: Debian's qemu and kernel, busybox, the program with the libraries that it is linked to,
-//! and a few scripts. Software emulation only, so that it runs wherever tests run.
+//! A virtual machine for a test, with cgroup v2: Debian's qemu and kernel, busybox, and the programs under test with the
+//! libraries that they are linked to. Software emulation only, so that it runs wherever tests run.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,12 +16,17 @@ const MINUTES_MAX: u64 = 10;
 /// Packages, and what of them is looked for.
 const PACKAGES: [&str; 3] = ["qemu-system-x86", "linux-image-cloud-amd64", "busybox-static"];
 
-/// Boots, runs `init`, and returns what was written to the second serial line.
-pub(crate) fn run(program: &Path, init: &Path, scripts: &[(&str, &Path)]) -> String {
+/// Boots with these files, each under the path that it has in there; runs `job`, lines for the shell; and returns what
+/// that printed.
+pub(crate) fn run(job: &str, files: &[(&str, &Path)]) -> String {
     let root = packages();
     let scratch = tempfile::tempdir().expect("a folder");
     let place = |name: &str| scratch.path().join(name);
-    fs::write(place("initrd"), archive(&root, program, init, scripts, scratch.path())).expect("written");
+    fs::write(place("job"), job).expect("written");
+    let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/init.sh");
+    let (busybox, job) = (root.join("bin/busybox"), place("job"));
+    let own = [("init", init.as_path()), ("bin/busybox", &busybox), ("job", &job)];
+    fs::write(place("initrd"), archive(&[&own, files].concat(), scratch.path())).expect("written");
     let libraries = ["usr/lib", "lib"].map(|folder| root.join(folder).join("x86_64-linux-gnu"));
     let libraries = libraries.map(|folder| folder.display().to_string()).join(":");
     let mut machine = Command::new(root.join("usr/bin/qemu-system-x86_64"))
@@ -100,29 +106,36 @@ fn kernel(root: &Path) -> PathBuf {
 }
 
 /// The first file system of the machine, as the kernel unpacks it: a cpio archive of the "new ASCII" kind.
-fn archive(root: &Path, program: &Path, init: &Path, scripts: &[(&str, &Path)], scratch: &Path) -> Vec<u8> {
+fn archive(files: &[(&str, &Path)], scratch: &Path) -> Vec<u8> {
+    let mut contents: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut libraries = BTreeSet::new();
+    let read = |path: &Path| fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for (name, path) in files {
+        let mut bytes = read(path);
+        if bytes.starts_with(b"\x7fELF") {
+            // Most of a debug build is what a debugger wants.
+            let stripped = scratch.join("stripped");
+            let strip = Command::new("strip").arg("-o").arg(&stripped).arg(path).status();
+            if strip.is_ok_and(|status| status.success()) {
+                bytes = read(&stripped);
+            }
+            let linked = Command::new("ldd").arg(path).output().expect("ldd");
+            let words = String::from_utf8_lossy(&linked.stdout).into_owned();
+            libraries
+                .extend(words.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned));
+        }
+        contents.push(((*name).to_owned(), bytes));
+    }
+    contents.extend(libraries.into_iter().map(|path| (path.clone(), read(Path::new(&path)))));
+    let mut folders: BTreeSet<String> = ["proc", "sys", "dev", "tmp"].map(str::to_owned).into();
+    for (name, _) in &contents {
+        let above = Path::new(name.trim_start_matches('/')).ancestors().skip(1);
+        folders.extend(above.map(|folder| folder.display().to_string()).filter(|folder| !folder.is_empty()));
+    }
     let mut archive = Vec::new();
-    for folder in ["bin", "lib", "lib64", "lib/x86_64-linux-gnu", "proc", "sys", "dev", "tmp"] {
-        add(&mut archive, folder, 0o40755, &[]);
-    }
-    let mut file = |name: &str, path: &Path| {
-        let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        add(&mut archive, name, 0o100_755, &bytes);
-    };
-    file("init", init);
-    file("bin/busybox", &root.join("bin/busybox"));
-    for (name, path) in scripts {
-        file(name, path);
-    }
-    // Half of a debug build is what a debugger wants.
-    let stripped = scratch.join("exit137");
-    let strip = Command::new("strip").arg("-o").arg(&stripped).arg(program).status();
-    file("exit137", if strip.is_ok_and(|status| status.success()) { &stripped } else { program });
-    let linked = Command::new("ldd").arg(program).output().expect("ldd");
-    for path in
-        String::from_utf8_lossy(&linked.stdout).split_whitespace().filter(|word| word.starts_with('/'))
-    {
-        file(path.trim_start_matches('/'), Path::new(path));
+    folders.iter().for_each(|folder| add(&mut archive, folder, 0o40755, &[]));
+    for (name, bytes) in &contents {
+        add(&mut archive, name.trim_start_matches('/'), 0o100_755, bytes);
     }
     add(&mut archive, "TRAILER!!!", 0, &[]);
     archive
