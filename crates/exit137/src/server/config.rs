@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::notify::config::Notify;
 use crate::config::{Listen, Size, Span};
 
 /// The settings. `exit137 serve --print-config` prints them as a file.
@@ -42,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) verdict: Verdict,
     /// What leaves the server in a capture.
     pub(crate) redact: Redact,
+    /// Who is told of incidents.
+    pub(crate) notify: Notify,
 }
 
 /// What the server says of itself.
@@ -172,6 +175,7 @@ impl Default for Config {
             keep: Keep::default(),
             verdict: Verdict::default(),
             redact: Redact::default(),
+            notify: Notify::default(),
         }
     }
 }

@@ -17,7 +17,6 @@ mod judge;
 mod kernel;
 mod log;
 mod next;
-#[allow(dead_code)]
 pub(crate) mod notify;
 mod query;
 mod recorder;
@@ -25,6 +24,7 @@ mod redact;
 mod state;
 mod subject;
 pub(crate) mod tar;
+mod tell;
 mod tls;
 mod verdicts;
 mod watch;
@@ -51,6 +51,7 @@ use capture::CaptureError;
 use config::Config;
 use http::Guard;
 use intake::Intake;
+use notify::{Notifier, NotifyError};
 use recorder::Recorder;
 use tls::TlsListener;
 
@@ -105,6 +106,9 @@ pub(crate) enum ServeError {
     /// The cluster that was asked for.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// Who is to be told.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// The operating system refuses to tell of signals.
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
@@ -215,10 +219,12 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let listener = listen(config.listen.0).await?;
     let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let cluster = watch::configure(&config).await?;
+    let notifier = Notifier::start(&config.notify, cluster.as_ref())?;
     let store = open(&config)?;
     let incidents = verdicts::remembered(&store)?;
     let recorder = Arc::new(Recorder::new(config, store, incidents));
     let _ = recorder.addresses.set(receiver.addresses());
+    tell::begin(&recorder, notifier);
     if let Some(Ok(address)) = listener.as_ref().map(TcpListener::local_addr) {
         let _ = recorder.pages.set(address);
     }
@@ -257,6 +263,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         () = finish(receiving, serving) => {}
         () = asked_to_end.wait() => warn!("not waiting any longer"),
     }
+    tell::end(&recorder).await;
     let joined = tokio::task::spawn_blocking(move || {
         threads.into_iter().for_each(|thread| drop(thread.join()));
         // Closing the store waits until everything accepted is on the disk.

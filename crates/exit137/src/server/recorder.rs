@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use exit137_core::time::UnixNanos;
@@ -16,6 +16,7 @@ use super::config::Config;
 use super::docket::Docket;
 use super::hearing::Heard;
 use super::incident::Summary;
+use super::notify::Notifier;
 use super::subject::{Scope, Subject};
 
 /// Between two tries to keep what must be kept.
@@ -63,6 +64,8 @@ pub(super) struct Recorder {
     pub(super) no_cluster: OnceLock<String>,
     /// Why no kernel log is followed any more.
     pub(super) no_kernel_log: OnceLock<String>,
+    /// Who tells people; until the server ends.
+    pub(super) notifier: Mutex<Option<Notifier>>,
     incidents: RwLock<Vec<Summary>>,
     leaks: RwLock<Arc<LeakBoard>>,
 }
@@ -89,6 +92,7 @@ impl Recorder {
             cluster: OnceLock::new(),
             no_cluster: OnceLock::new(),
             no_kernel_log: OnceLock::new(),
+            notifier: Mutex::default(),
             incidents: RwLock::new(incidents),
             leaks: RwLock::new(Arc::new(none)),
         }

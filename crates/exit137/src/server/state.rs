@@ -1,12 +1,13 @@
 //! How the recorder is doing: for its page, for the API, and for `/metrics`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use exit137_core::time::UnixNanos;
 use exit137_store::{ContainerFilter, DatabaseError};
 use serde::Serialize;
 
+use super::notify::{Notifier, ReceiverState};
 use super::recorder::{Recorder, now};
 use crate::output;
 
@@ -158,7 +159,22 @@ impl Recorder {
             Source { name: "OTLP over gRPC", state: told.otlp_grpc.unwrap_or_else(off) },
             Source { name: "Kubernetes", state: told.kubernetes },
             Source { name: "kernel log", state: told.kernel_log },
+            Source { name: "notifications", state: self.told() },
         ]
+    }
+
+    /// Who was told, in words.
+    fn told(&self) -> String {
+        let notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        let receivers = notifier.as_ref().map(Notifier::state).unwrap_or_default();
+        let one = |receiver: &ReceiverState| {
+            let ReceiverState { name, delivered, failed, dropped, retries, waiting } = receiver;
+            format!(
+                "{name}: {delivered} delivered, {failed} failed, {dropped} dropped, {retries} retries, {waiting} waiting"
+            )
+        };
+        let lines: Vec<String> = receivers.iter().map(one).collect();
+        if lines.is_empty() { "off".to_owned() } else { lines.join("; ") }
     }
 
     /// What is listened to, in words.

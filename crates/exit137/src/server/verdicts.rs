@@ -14,6 +14,7 @@ use super::incident::{KillMark, Summary, marks_of};
 use super::judge::{self, Case, JudgeError};
 use super::recorder::{Recorder, now};
 use super::subject::{Scope, Subject};
+use super::tell;
 use crate::commands::machine::memory_available;
 use crate::output::{Format, Paper};
 
@@ -132,11 +133,12 @@ fn publish(
         problems: whole.problems.clone(),
     };
     let json = Format::Json.render(&document, &Paper::default());
-    save(&recorder.store, &summary, json)?;
+    save(&recorder.store, &summary, json.clone())?;
     for id in &gone {
         recorder.store.delete_incident(id)?;
     }
     recorder.replace(summary.clone(), &gone);
+    tell::of(recorder, &summary, &json);
     Ok(summary)
 }
 
@@ -217,7 +219,8 @@ pub(super) fn note_ends(recorder: &Recorder) -> Result<(), DatabaseError> {
             info!(id = summary.id, version, "no kill since a new version");
             summary.ended_with = Some(version);
             if let Some(stored) = recorder.store.incident(&summary.id)? {
-                save(&recorder.store, &summary, stored.json)?;
+                save(&recorder.store, &summary, stored.json.clone())?;
+                tell::of(recorder, &summary, &stored.json);
                 recorder.replace(summary, &[]);
             }
         }
