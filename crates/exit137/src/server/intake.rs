@@ -16,6 +16,7 @@ use exit137_store::{AppendError, Identity, Kind, Piece};
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::counts::{self, Counts};
 use super::hearing;
 use super::recorder::{Recorder, now};
 
@@ -28,21 +29,26 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// A sender's clock may be wrong by this much; a time further ahead is none.
 const AHEAD_MAX: i64 = 3_600_000_000_000;
 
+/// A piece that is kept, and may tell of a kill.
+pub(super) struct ToHear {
+    signal: Signal,
+    encoding: Encoding,
+    identity: Identity,
+    bytes: Bytes,
+}
+
 /// Where exports go.
 pub(super) struct Intake {
     recorder: Arc<Recorder>,
     identities: Mutex<HashMap<u64, Identity>>,
     hasher: RandomState,
     /// Work that must not hold up an answer.
-    heard: tokio::sync::mpsc::Sender<(Signal, Encoding, Bytes)>,
+    heard: tokio::sync::mpsc::Sender<ToHear>,
 }
 
 impl Intake {
     /// Into this recorder; logs that may tell of a kill go to `heard` too.
-    pub(super) fn new(
-        recorder: Arc<Recorder>,
-        heard: tokio::sync::mpsc::Sender<(Signal, Encoding, Bytes)>,
-    ) -> Self {
+    pub(super) fn new(recorder: Arc<Recorder>, heard: tokio::sync::mpsc::Sender<ToHear>) -> Self {
         Self { recorder, identities: Mutex::default(), hasher: RandomState::new(), heard }
     }
 
@@ -118,10 +124,20 @@ impl Sink for Intake {
                 .collect();
             (pieces, rejected, expected)
         };
-        let to_hear: Vec<Bytes> = match export.signal {
-            Signal::Logs => pieces.iter().map(|piece| piece.bytes.clone()).collect(),
-            _ => Vec::new(),
+        let (signal, encoding) = (export.signal, export.encoding);
+        let may_tell = |piece: &&Piece| match signal {
+            Signal::Logs => true,
+            Signal::Metrics => counts::may_count(&piece.bytes),
+            Signal::Traces => false,
         };
+        let to_hear: Vec<ToHear> = pieces
+            .iter()
+            .filter(may_tell)
+            .map(|piece| {
+                let (identity, bytes) = (piece.container.clone(), piece.bytes.clone());
+                ToHear { signal, encoding, identity, bytes }
+            })
+            .collect();
         if !pieces.is_empty() {
             let (sender, kept) = oneshot::channel();
             self.recorder.store.append_then(pieces, move |answer| drop(sender.send(answer)));
@@ -131,9 +147,9 @@ impl Sink for Intake {
                 Err(_) => return self.refuse(&AppendError::Closed),
             }
         }
-        for bytes in to_hear {
+        for one in to_hear {
             // Full only when kills come faster than they can be looked at; they are on the disk already.
-            let _ = self.heard.try_send((export.signal, export.encoding, bytes));
+            let _ = self.heard.try_send(one);
         }
         match expected {
             Some(expected) if rejected > 0 => {
@@ -153,14 +169,14 @@ impl Intake {
 }
 
 /// Looks for kills in what was kept already.
-pub(super) fn listen(
-    recorder: &Recorder,
-    heard: &mut tokio::sync::mpsc::Receiver<(Signal, Encoding, Bytes)>,
-) {
-    while let Some((_, encoding, bytes)) = heard.blocking_recv() {
-        let kills = match encoding {
-            Encoding::Json => hearing::in_json(&bytes),
-            Encoding::Protobuf => hearing::in_protobuf(&bytes),
+pub(super) fn listen(recorder: &Recorder, heard: &mut tokio::sync::mpsc::Receiver<ToHear>) {
+    let mut counts = Counts::default();
+    while let Some(one) = heard.blocking_recv() {
+        let is_json = one.encoding == Encoding::Json;
+        let kills = match (one.signal, one.encoding) {
+            (Signal::Metrics, _) => counts.news(is_json, &one.bytes, &one.identity),
+            (_, Encoding::Json) => hearing::in_json(&one.bytes),
+            (_, Encoding::Protobuf) => hearing::in_protobuf(&one.bytes),
         };
         recorder.heard(kills);
     }

@@ -6,6 +6,7 @@
 mod ask;
 mod capture;
 pub(crate) mod config;
+mod counts;
 mod docket;
 mod evidence;
 mod filing;

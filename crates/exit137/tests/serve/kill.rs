@@ -6,8 +6,13 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use exit137_core::time::UnixNanos;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::fake_api::FakeApi;
 use crate::server::{PATIENCE, Server, request};
 
 const PACKAGES: &[&str] = &[
@@ -20,6 +25,7 @@ const PACKAGES: &[&str] = &[
 
 const LIMIT_BYTES: u64 = 176 << 20;
 const POD_UID: &str = "5d0f3c52-3a6e-4c8e-9a63-1f3b8e0c77aa";
+const POD: &str = "cart-7d9c-x2x2x";
 const CONTAINER_ID: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
 /// A virtual environment with the service's packages, made once a machine.
@@ -88,7 +94,7 @@ impl Service {
         let bin = python();
         let attributes = format!(
             "service.name=cart,service.version=2.3.1,k8s.namespace.name=shop,k8s.deployment.name=cart,\
-             k8s.pod.name=cart-7d9c-x2x2x,k8s.pod.uid={POD_UID},k8s.container.name=cart,container.id={CONTAINER_ID}"
+             k8s.pod.name={POD},k8s.pod.uid={POD_UID},k8s.container.name=cart,container.id={CONTAINER_ID}"
         );
         let procs = cgroup.0[0].join("cgroup.procs");
         let script = format!("echo $$ > {} && exec \"$@\"", procs.display());
@@ -139,11 +145,54 @@ impl Drop for Service {
     }
 }
 
+/// The pod as the API shows it: running, or restarted after its container was killed.
+fn pod(killed: bool) -> Value {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_secs_f64();
+    let now = UnixNanos::from_seconds(seconds).to_string()[..19].to_owned() + "Z";
+    let id = if killed { CONTAINER_ID.replace("c0ffee", "bee5ee") } else { CONTAINER_ID.to_owned() };
+    let mut status = json!({"containerID": format!("containerd://{id}"), "name": "cart",
+        "image": "registry.example/shop/cart:2.3.1", "ready": true, "restartCount": i32::from(killed),
+        "state": {"running": {"startedAt": now}}});
+    if killed {
+        status["lastState"] = json!({"terminated": {"containerID": format!("containerd://{CONTAINER_ID}"),
+            "exitCode": 137, "reason": "OOMKilled", "finishedAt": now}});
+    }
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": POD, "namespace": "shop", "uid": POD_UID, "labels": {"pod-template-hash": "7d9c"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-7d9c", "uid": "r-1",
+                "controller": true}]},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "cart", "image": "registry.example/shop/cart:2.3.1",
+            "resources": {"limits": {"memory": LIMIT_BYTES.to_string()}}}]},
+        "status": {"phase": "Running", "containerStatuses": [status]}})
+}
+
+/// A cluster with this pod, and a server that watches it.
+fn watched(folder: &Path, pod: Value, arguments: &[&str]) -> (Runtime, FakeApi, Server) {
+    let runtime = Runtime::new().expect("threads");
+    let api = runtime.block_on(FakeApi::start());
+    api.publish("pods", "ADDED", pod);
+    let kubeconfig = folder.join("kubeconfig");
+    api.write_kubeconfig(&kubeconfig, "secret");
+    let all = [&["--kubeconfig", kubeconfig.to_str().expect("UTF-8")], arguments].concat();
+    let server = Server::start(&folder.join("data"), &all);
+    (runtime, api, server)
+}
+
+#[test]
+fn a_kill_that_nobody_watched_is_found_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_runtime, _api, server) = watched(folder.path(), pod(true), &[]);
+    let ours = |incident: &Value| (incident["pod"] == POD).then(|| incident.clone());
+    let summary = server.wait_for("incident of the pod", ours);
+    let workload = (&summary["workload"], &summary["workload_kind"]);
+    assert_eq!(workload, (&json!("cart"), &json!("Deployment")), "{summary:#}");
+    assert_eq!(summary["version"], "2.3.1");
+}
+
 #[test]
 fn a_real_kill_is_explained_within_seconds() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server =
-        Server::start(&folder.path().join("data"), &["--no-kubernetes", "--kernel-log", "/dev/kmsg"]);
+    let (_runtime, api, server) = watched(folder.path(), pod(false), &["--kernel-log", "/dev/kmsg"]);
     let cgroup = Cgroup::new();
     let mut service = Service::start(&cgroup, &server);
     // A steady mix: what leaks is called less often than what does not.
@@ -157,13 +206,14 @@ fn a_real_kill_is_explained_within_seconds() {
         assert!(began.elapsed() < 3 * PATIENCE, "the kernel did not kill it after {number} requests");
     }
     let killed = Instant::now();
-    let is_ours = |incident: &serde_json::Value| incident["pod"] == "cart-7d9c-x2x2x";
+    api.publish("pods", "MODIFIED", pod(true));
+    let is_ours = |incident: &Value| incident["pod"] == POD;
     server.wait_for("incident of the killed container", |incident| is_ours(incident).then_some(()));
     let first = killed.elapsed();
     let summary = server.wait_for("leak of GET /search", |incident| {
         let right = is_ours(incident)
             && incident["cause"]["name"] == "leak"
-            && incident["operations"] == serde_json::json!(["GET /search"]);
+            && incident["operations"] == json!(["GET /search"]);
         right.then(|| incident.clone())
     });
     eprintln!("first verdict {first:.1?} after the kill, the right one after {:.1?}", killed.elapsed());
@@ -178,4 +228,12 @@ fn a_real_kill_is_explained_within_seconds() {
     let kill = &verdict["incidents"][0]["kills"][0];
     assert_eq!(kill["limit_bytes"], LIMIT_BYTES, "{kill:#}");
     assert_eq!(kill["container_id"], CONTAINER_ID);
+    // The API and the kernel saw the same kill.
+    let both = server.wait_for("kill seen by both", |incident| {
+        let id = incident["id"].as_str().filter(|_| is_ours(incident))?;
+        let verdict = server.json(&format!("/api/v1/incidents/{id}/verdict"));
+        let seen = verdict["incidents"][0]["kills"][0]["seen_by"].clone();
+        (seen == json!(["kernel", "kubernetes"])).then_some(incident["kill_count"].clone())
+    });
+    assert_eq!(both, 1);
 }

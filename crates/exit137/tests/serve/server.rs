@@ -17,7 +17,6 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) pages: String,
     pub(crate) otlp_http: String,
-    pub(crate) otlp_grpc: String,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -59,8 +58,8 @@ impl Server {
             lines.map_while(Result::ok).for_each(|line| kept.lock().expect("no panic").push(line));
         });
         let address = |name: &str| ready[name].as_str().expect("an address").to_owned();
-        let (pages, otlp_http, otlp_grpc) = (address("pages"), address("otlp_http"), address("otlp_grpc"));
-        Self { child, pages, otlp_http, otlp_grpc, log }
+        let (pages, otlp_http) = (address("pages"), address("otlp_http"));
+        Self { child, pages, otlp_http, log }
     }
 
     /// What it said so far.
