@@ -144,18 +144,16 @@ pub(crate) fn capture_from_folder(config: Config, id: &str) -> Result<Vec<(Strin
 /// Opens the data folder with the bounds of the settings.
 fn open(config: &Config) -> Result<Store, OpenError> {
     let keep = &config.keep;
-    let mut options = StoreOptions::default();
+    let age = |kind| match kind {
+        Kind::Spans => keep.spans,
+        Kind::Metrics | Kind::Samples | Kind::Cgroup | Kind::Journal => keep.metrics,
+        Kind::Logs | Kind::Kubernetes | Kind::KernelLog => keep.events,
+    };
+    let ages = Kind::ALL.into_iter().map(|kind| (kind, age(kind).0));
+    let mut options = ages.fold(StoreOptions::default(), |options, (kind, age)| options.keep(kind, age));
     options.disk_budget_bytes = config.disk_budget.0;
     // The rest is for requests on their way in, and for everything else.
     options.memory_budget_bytes = config.memory_budget.0 / 3;
-    for kind in Kind::ALL {
-        let age = match kind {
-            Kind::Spans => keep.spans,
-            Kind::Metrics | Kind::Samples | Kind::Cgroup | Kind::Journal => keep.metrics,
-            Kind::Logs | Kind::Kubernetes | Kind::KernelLog => keep.events,
-        };
-        options = options.keep(kind, age.0);
-    }
     Store::open(&config.data_dir, options)
 }
 

@@ -77,8 +77,7 @@ impl Server {
     pub(crate) fn end(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-        let code = self.child.wait().expect("it ends").code();
-        code
+        self.child.wait().expect("it ends").code()
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
