@@ -6,9 +6,9 @@ use exit137_core::observation::span::{Span, SpanKind, SpanStatus};
 use exit137_core::observation::{Observations, ResourceId, SourceKind};
 use exit137_core::symbol::Symbol;
 use exit137_core::time::UnixNanos;
-use exit137_journal::{InFlight, Journal, Kind};
+use exit137_journal::Journal;
 
-pub use exit137_journal::{Journal as Life, NotAJournal, read};
+pub use exit137_journal::{InFlight, Journal as Life, Kind, NotAJournal, read};
 
 /// The largest journal that is read.
 pub const BYTES_MAX: u64 = 64 << 20;

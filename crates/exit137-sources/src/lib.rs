@@ -2,6 +2,7 @@
 //!
 //! [`read`] takes files and folders in any mix. What a file is shows in its content, never in its name.
 
+pub mod agent;
 mod cgroup;
 #[cfg(feature = "live")]
 pub mod cluster;

@@ -2,6 +2,7 @@
 //!
 //! A library only so that tests and examples reach it; the contract is the command line and its output.
 
+mod agent;
 pub mod commands;
 mod config;
 pub mod output;

@@ -140,3 +140,47 @@ fn everything_was_understood() {
     assert_eq!(VERDICT.problems, []);
     assert_eq!(VERDICT.guesses, Vec::<String>::new());
 }
+
+/// The recording says once a second what time it was on both clocks. The kernel stamps its log by a third, which
+/// runs within a few milliseconds of the one that was recorded.
+#[test]
+fn every_kill_is_dated_to_within_fifty_milliseconds() {
+    const ERROR_MAX: i64 = 50_000_000;
+    let folder = Case::named("kubernetes-1.36-recording").folder;
+    let text = |name: &str| {
+        let file = std::fs::File::open(folder.join(name)).expect("a file of the recording");
+        String::from_utf8(zstd::stream::decode_all(file).expect("zstd")).expect("text")
+    };
+    let (log, clock) = (text("kmsg.raw.zst"), text("clock.txt.zst"));
+    let nanos = |seconds: &str| -> i64 {
+        let (whole, decimals) = seconds.split_once('.').expect("decimals");
+        let decimals: i64 = format!("{decimals:0<9}").parse().expect("a number");
+        whole.parse::<i64>().expect("a number") * 1_000_000_000 + decimals
+    };
+    let pairs: Vec<(i64, i64)> = clock
+        .lines()
+        .filter_map(|line| line.split_once(' ').filter(|_| !line.starts_with('#')))
+        .map(|(wall, since_boot)| (nanos(since_boot), nanos(wall)))
+        .collect();
+    let lines: Vec<&str> = log.lines().collect();
+    let mut checked = 0;
+    for kill in VERDICT.incidents.iter().flat_map(|incident| &incident.kills) {
+        let record = kill.record.as_deref().expect("the kernel told every kill");
+        let number: usize = record.rsplit_once(':').and_then(|(_, line)| line.parse().ok()).expect("a line");
+        let line = lines[number - 1];
+        assert!(line.contains("Killed process"), "{record}: {line}");
+        let micros: i64 = line.split(',').nth(2).and_then(|field| field.parse().ok()).expect("microseconds");
+        let since_boot = micros * 1000;
+        let (then, wall) =
+            pairs.iter().min_by_key(|(then, _)| (then - since_boot).abs()).copied().expect("a pair");
+        let error = kill.at.at.0 - (wall + since_boot - then);
+        assert!(error.abs() <= ERROR_MAX, "{record} is dated {error} ns off");
+        assert!(
+            kill.at.uncertainty <= ERROR_MAX,
+            "{record} claims to be inexact by {} ns",
+            kill.at.uncertainty
+        );
+        checked += 1;
+    }
+    assert_eq!(checked, 247);
+}

@@ -75,6 +75,13 @@ impl Reading {
         Some(self.usage?.saturating_sub(self.inactive_file.unwrap_or_default()))
     }
 
+    /// What reclaim cannot give back at once: usage without file pages. Swap is not counted on.
+    pub fn hard(&self) -> u64 {
+        let files =
+            self.inactive_file.unwrap_or_default().saturating_add(self.active_file.unwrap_or_default());
+        self.usage.unwrap_or_default().saturating_sub(files)
+    }
+
     /// The reading as an observation that nobody is named in.
     pub fn sample(&self) -> CgroupSample {
         CgroupSample {
@@ -216,6 +223,14 @@ impl Cgroup {
     /// When the cgroup is gone.
     pub fn read(&self, reading: &mut Reading) -> Result<(), Unreadable> {
         self.glance(reading)?;
+        self.statistics(reading)
+    }
+
+    /// What the usage is made of; the costly half of a reading.
+    ///
+    /// # Errors
+    /// When the cgroup is gone.
+    pub fn statistics(&self, reading: &mut Reading) -> Result<(), Unreadable> {
         let mut buffer = [0; FILE_BYTES_MAX];
         let length = pread(&self.stat, &mut buffer, 0)?;
         match self.version {

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, one line in [`Command`], and one in [`run`].
 
+mod agent;
 mod capture;
 mod completions;
 mod diagnose;
@@ -57,6 +58,7 @@ enum Command {
     Leaks(leaks::Leaks),
     Journal(journal::Journal),
     Serve(Box<serve::Serve>),
+    Agent(Box<agent::Agent>),
     Capture(capture::Capture),
     Completions(completions::Completions),
     Man(man::Man),
@@ -94,6 +96,7 @@ pub fn run(cli: Cli) -> Result<Outcome, Box<dyn Error>> {
         Command::Leaks(leaks) => Ok(leaks.run()?),
         Command::Journal(journal) => Ok(journal.run()?),
         Command::Serve(serve) => Ok(serve.run()?),
+        Command::Agent(agent) => Ok(agent.run()?),
         Command::Capture(capture) => Ok(capture.run()?),
         Command::Completions(completions) => Ok(completions.run()?),
         Command::Man(man) => Ok(man.run()?),
