@@ -28,6 +28,8 @@ const PRIOR_UNSEEN_ALONE: f64 = 0.6;
 const USUAL_SHARE: f64 = 0.2;
 /// ln 3: what being the oldest is worth.
 const OLDEST_NATS: f64 = 1.1;
+/// The little that an operation may have taken by what was measured may be wrong.
+const TAKEABLE_MIN: f64 = 0.05;
 /// Scores of kills are not independent of the choice of p.
 const TEMPER: f64 = 0.8;
 
@@ -129,11 +131,25 @@ fn score_of(
                 if share < USUAL_SHARE {
                     total += if oldest == Some(age) { OLDEST_NATS } else { -OLDEST_NATS };
                 }
+                total += takeable(kill, &running).max(TAKEABLE_MIN).ln();
             }
             None => total += (UNSEEN_CHANCE / (1.0 - share).max(UNSEEN_CHANCE)).ln(),
         }
     }
     (total, present)
+}
+
+/// Part of the final rise that these calls can have taken: memory that was gone before a call began is not its own.
+fn takeable(kill: &KillScene<'_>, running: &[&Call]) -> f64 {
+    let Some(episode) = kill.episode.as_ref() else { return 1.0 };
+    let rise_since = |call: &Call| {
+        crate::memory::value_at(&episode.series, call.start).map(|before| (episode.ceiling - before).max(0.0))
+    };
+    let most = |calls: &mut dyn Iterator<Item = &Call>| calls.filter_map(rise_since).reduce(f64::max);
+    match (most(&mut running.iter().copied()), most(&mut kill.in_flight.iter())) {
+        (Some(own), Some(all)) if all > 0.0 => own / all,
+        _ => 1.0,
+    }
 }
 
 /// Share of the time outside the moments of kills in which a call of at least this age was running.
