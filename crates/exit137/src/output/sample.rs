@@ -96,7 +96,7 @@ fn climb(from: f64, to: f64, low: f64, high: f64, tooth: f64) -> Vec<(UnixNanos,
             let warm = low * (1.0 - (-share * 30.0).exp());
             let floor = warm + (high - low) * share;
             let wave = (step as f64 * 0.9).sin() * tooth + (step % 7) as f64 * tooth / 4.0;
-            (minute(from + (to - from) * share), (floor + wave).clamp(1.0, 223.5) * MIB as f64)
+            (minute(from + (to - from) * share), ((floor + wave).clamp(1.0, 223.5) * MIB as f64).round())
         })
         .collect()
 }
@@ -378,7 +378,10 @@ fn spike_timeline() -> Timeline {
     let rise = |minutes: f64| if minutes > 39.0 { (minutes - 39.0) * 450.0 } else { 0.0 };
     let points = |base: f64| {
         (0..160).map(|step| f64::from(step) / 4.0 + 1.0).map(move |minutes| {
-            (minute(minutes), (base + (minutes * 2.0).sin() * 12.0 + rise(minutes)).min(1020.0) * MIB as f64)
+            (
+                minute(minutes),
+                ((base + (minutes * 2.0).sin() * 12.0 + rise(minutes)).min(1020.0) * MIB as f64).round(),
+            )
         })
     };
     Timeline {
@@ -396,8 +399,9 @@ fn spike_timeline() -> Timeline {
 }
 
 fn unkilled_leak() -> LeakVerdict {
-    let points =
-        |step: u32| (minute(f64::from(step) * 5.0 - 600.0), f64::from(300 + step) * 1.6 * MIB as f64);
+    let points = |step: u32| {
+        (minute(f64::from(step) * 5.0 - 600.0), (f64::from(300 + step) * 1.6 * MIB as f64).round())
+    };
     LeakVerdict {
         container: ContainerRef {
             namespace: Some("shop".to_owned()),
