@@ -134,8 +134,8 @@ fn files_are_small_and_say_what_they_are_for() {
     for (path, text) in files(&[".rs"]) {
         let lines = text.lines().count();
         // Services of the lab and examples are single files on purpose: each is a stranger's program.
-        let service =
-            path.starts_with("lab/") || ["/examples/", "/benches/"].iter().any(|part| path.contains(part));
+        let service = path.starts_with("lab/")
+            || ["/examples/", "/benches/", "/tests/"].iter().any(|part| path.contains(part));
         let main = path.ends_with("/main.rs") && !service;
         let most = if main { MAIN_LINES_MAX } else { FILE_LINES_MAX };
         let head: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
