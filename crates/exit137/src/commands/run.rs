@@ -61,6 +61,7 @@ Examples:
 
 Exit codes:
   that of the command; 128 and the signal's number if a signal ended it (137 for an OOM kill)
+  2    an option that exit137 run does not know
   125  exit137 itself failed: no cgroup, no place for the record
   126  the command cannot be executed
   127  the command was not found

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use exit137_sources::receiver::{Encoding, Export, Signal};
+use rustix::process::{Pid, test_kill_process};
 
 use super::ids;
 
@@ -17,6 +18,9 @@ const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 
 /// Segments of one signal and encoding: a gibibyte, two million spans.
 const SEGMENTS_MAX: usize = 64;
+
+/// How borrowed folders are named, before the process ID of their run.
+const PREFIX: &str = "exit137-run-";
 
 /// Why there is no record.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +45,11 @@ impl Record {
     pub(super) fn make(kept: Option<&Path>) -> Result<Self, RecordError> {
         let folder = match kept {
             Some(folder) => folder.to_owned(),
-            None => std::env::temp_dir().join(format!("exit137-run-{}", ids::uuid())),
+            None => {
+                let place = std::env::temp_dir();
+                remove_leftovers(&place);
+                place.join(format!("{PREFIX}{}-{}", std::process::id(), ids::uuid()))
+            }
         };
         let make = |path: &Path| {
             fs::create_dir_all(path).map_err(|source| RecordError::Make { path: path.to_owned(), source })
@@ -98,6 +106,23 @@ impl Drop for Record {
             }
         } else {
             let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// Borrowed folders of runs that SIGKILL ended, if they are this user's.
+fn remove_leftovers(place: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let own = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse().ok());
+        let Some(owner) = owner.and_then(Pid::from_raw) else { continue };
+        let gone = test_kill_process(owner) == Err(rustix::io::Errno::SRCH);
+        // Of the entry itself: a link to somewhere else is no folder.
+        let ours = entry.metadata().is_ok_and(|data| data.is_dir() && data.uid() == own);
+        if gone && ours {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
@@ -218,6 +243,20 @@ mod tests {
         let error = Record::make(Some(&kept)).expect_err("it is not empty").to_string();
         assert!(error.ends_with("expected a new or an empty folder"), "{error}");
         assert!(kept.join("old").exists());
+    }
+
+    #[test]
+    fn what_a_killed_run_borrowed_is_given_back_by_the_next() {
+        let place = tempfile::tempdir().expect("a folder");
+        let mut gone = std::process::Command::new("true").spawn().expect("true");
+        gone.wait().expect("its end");
+        let folder = |pid: u32| place.path().join(format!("{PREFIX}{pid}-{}", ids::uuid()));
+        let (left, running) = (folder(gone.id()), folder(std::process::id()));
+        fs::create_dir_all(left.join("otlp")).expect("made");
+        fs::create_dir(&running).expect("made");
+        std::os::unix::fs::symlink(&running, folder(gone.id())).expect("linked");
+        remove_leftovers(place.path());
+        assert!(!left.exists() && running.exists());
     }
 
     #[test]
