@@ -3,6 +3,7 @@
 #[path = "../support/fake_api/mod.rs"]
 mod fake_api;
 mod kill;
+mod kill_nine;
 mod server;
 
 use std::io::Write;
