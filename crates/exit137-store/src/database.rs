@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 /// Each step takes the schema from its place in the list to the next. Never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -123,4 +123,45 @@ pub(crate) fn put_fact(connection: &Connection, name: &str, number: u64) -> Resu
         .and_then(|mut statement| statement.execute((name, number)))
         .doing("saving a fact")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incidents;
+
+    #[test]
+    fn a_database_of_the_first_schema_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.sqlite");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        old.execute_batch(
+            "INSERT INTO incident (key, namespace, workload, container, cause, operation, version, probability, kills,
+                 first_nanos, last_nanos, settled, json, summary)
+             VALUES ('i', 'shop', 'cart', 'cart', 'leak', 'GET /', '1.0', 0.9, 3, 1, 2, 1, '{\"a\":1}', 's')",
+        )
+        .unwrap();
+        drop(old);
+
+        let new = open(&path).unwrap();
+        let incident = incidents::one(&new, "i").unwrap().unwrap();
+        assert_eq!((incident.workload.as_str(), incident.kills, incident.summary.as_str()), ("cart", 3, "s"));
+        assert_eq!(incident.json, "{\"a\":1}");
+        drop(new);
+        let again = open(&path).unwrap();
+        assert_eq!(incidents::one(&again, "i").unwrap(), Some(incident));
+    }
+
+    #[test]
+    fn a_database_of_a_later_version_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("later.sqlite");
+        open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let error = open(&path).err().unwrap();
+        assert!(!error.is_damage());
+        let expected = format!("{}: schema 99: this version of exit137 reads up to 2", path.display());
+        assert_eq!(error.to_string(), expected);
+    }
 }

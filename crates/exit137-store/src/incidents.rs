@@ -127,41 +127,46 @@ fn incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
     })
 }
 
-pub(crate) fn put(connection: &Connection, incident: &Incident) -> Result<(), DatabaseError> {
-    let sql = "INSERT INTO incident (key, namespace, workload, container, cause, operation, version, probability, kills,
-            first_nanos, last_nanos, settled, json, summary)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+pub(crate) fn put(connection: &mut Connection, incident: &Incident) -> Result<(), DatabaseError> {
+    let row = "INSERT INTO incident (key, namespace, workload, container, cause, operation, version, probability, kills,
+            first_nanos, last_nanos, settled, summary)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
         ON CONFLICT (key) DO UPDATE SET namespace = ?2, workload = ?3, container = ?4, cause = ?5, operation = ?6,
-            version = ?7, probability = ?8, kills = ?9, first_nanos = ?10, last_nanos = ?11, settled = ?12, json = ?13, summary = ?14";
+            version = ?7, probability = ?8, kills = ?9, first_nanos = ?10, last_nanos = ?11, settled = ?12, summary = ?13";
+    let verdict =
+        "INSERT INTO verdict (incident, json) VALUES (?1, ?2) ON CONFLICT (incident) DO UPDATE SET json = ?2";
     // SQLite stores a NaN as NULL, which the column refuses.
     let probability = if incident.probability.is_nan() { 0.0 } else { incident.probability };
-    connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| {
-            statement.execute(params![
-                incident.key,
-                incident.namespace,
-                incident.workload,
-                incident.container,
-                incident.cause,
-                incident.operation,
-                incident.version,
-                probability,
-                incident.kills,
-                incident.first.0,
-                incident.last.0,
-                incident.settled,
-                incident.json,
-                incident.summary,
-            ])
-        })
-        .doing("saving an incident")?;
-    Ok(())
+    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let transaction = connection.transaction()?;
+        transaction.prepare_cached(row)?.execute(params![
+            incident.key,
+            incident.namespace,
+            incident.workload,
+            incident.container,
+            incident.cause,
+            incident.operation,
+            incident.version,
+            probability,
+            incident.kills,
+            incident.first.0,
+            incident.last.0,
+            incident.settled,
+            incident.summary,
+        ])?;
+        transaction.prepare_cached(verdict)?.execute(params![incident.key, incident.json])?;
+        transaction.commit()
+    };
+    write(connection).doing("saving an incident")
 }
 
 pub(crate) fn one(connection: &Connection, key: &str) -> Result<Option<Incident>, DatabaseError> {
-    let sql = format!("SELECT {COLUMNS}, json FROM incident WHERE key = ?1");
-    let row = |row: &Row<'_>| Ok(Incident { json: row.get(13)?, ..incident(row)? });
+    let sql = format!(
+        "SELECT {COLUMNS}, json FROM incident LEFT JOIN verdict ON verdict.incident = incident.key WHERE key = ?1"
+    );
+    let row = |row: &Row<'_>| {
+        Ok(Incident { json: row.get::<_, Option<String>>(13)?.unwrap_or_default(), ..incident(row)? })
+    };
     connection
         .prepare_cached(&sql)
         .and_then(|mut statement| statement.query_row([key], row).optional())
