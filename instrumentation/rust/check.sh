@@ -21,7 +21,9 @@ if wanted loom; then
 fi
 if wanted miri; then
     # The mapping itself is a system call that miri does not have; the rest of the unsafe code runs.
-    MIRIFLAGS="-Zmiri-disable-isolation" CARGO_TARGET_DIR="$target/miri" \
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows" CARGO_TARGET_DIR="$target/miri" \
+        cargo +nightly miri test -p exit137-journal --features writer --lib -- checksum free_list text reader::tests::other
+    MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows" CARGO_TARGET_DIR="$target/miri" \
         cargo +nightly miri test -p exit137-otel --lib --no-default-features -- allocator::blocks context operations heap::tests parents
 fi
 if wanted fuzz; then

@@ -8,7 +8,7 @@ use exit137_journal::Mark;
 use crate::operations;
 
 /// Requests that are counted at once, those included whose spawned tasks still run.
-const CONTEXTS: usize = 4096;
+const CONTEXTS: usize = if cfg!(miri) { 16 } else { 4096 };
 
 /// Which context. A number that was given back is given out under another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

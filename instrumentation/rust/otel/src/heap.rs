@@ -9,7 +9,7 @@ pub(crate) mod rank;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Different stacks, by operation.
-const STACKS: usize = 4096;
+const STACKS: usize = if cfg!(miri) { 16 } else { 4096 };
 /// Return addresses that are kept of a stack, innermost first. Each costs a hundred nanoseconds and more to find, and what
 /// lies further out is the runtime of async services.
 pub(crate) const FRAMES: usize = 20;

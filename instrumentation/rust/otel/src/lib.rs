@@ -13,9 +13,11 @@ mod config;
 mod context;
 mod heap;
 pub mod layer;
+#[cfg_attr(not(any(feature = "tower", feature = "tracing")), allow(dead_code, reason = "the layers call it"))]
 mod metrics;
 mod operations;
 mod parents;
+#[cfg_attr(not(any(feature = "tower", feature = "tracing")), allow(dead_code, reason = "the layers call it"))]
 mod phase;
 mod recovery;
 mod request;
