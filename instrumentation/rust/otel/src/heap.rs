@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 const STACKS: usize = if cfg!(miri) { 16 } else { 4096 };
 /// Return addresses that are kept of a stack, innermost first. Each costs a hundred nanoseconds and more to find, and what
 /// lies further out is the runtime of async services.
-pub(crate) const FRAMES: usize = 20;
+pub(crate) const FRAMES: usize = 16;
 /// Innermost addresses that are ours: the allocator's hook and the unwinder's caller.
 const OWN_FRAMES_MAX: usize = 8;
 /// Places that are tried one after the other.

@@ -1,5 +1,6 @@
 //! `request.memory.delta` and `process.memory.usage`, through whatever meter provider the service has set.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use opentelemetry::metrics::{Histogram, ObservableGauge, ObservableUpDownCounter};
@@ -84,8 +85,7 @@ fn make() -> Instruments {
 }
 
 /// Counts a finished request. The instruments are made at the first one: by then the service has set its provider.
-pub(crate) fn record(route: &str, retained: i64) {
-    let attributes =
-        [KeyValue::new("http.route", route.to_owned()), KeyValue::new("memory.grew", retained > 0)];
+pub(crate) fn record(route: Cow<'static, str>, retained: i64) {
+    let attributes = [KeyValue::new("http.route", route), KeyValue::new("memory.grew", retained > 0)];
     INSTRUMENTS.get_or_init(make).delta.record(retained.unsigned_abs(), &attributes);
 }

@@ -1,5 +1,6 @@
 //! What all requests of one operation did together. Operations are few; those beyond the table's end are one.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -90,6 +91,16 @@ pub(crate) fn index_of(name: &str, kind: Kind) -> u16 {
         }
     }
     OTHER
+}
+
+/// An operation under a name that need not be made anew for each request: borrowed unless the table is full.
+#[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "the layer asks"))]
+pub(crate) fn known(name: &str, kind: Kind) -> (u16, Cow<'static, str>) {
+    let index = index_of(name, kind);
+    match TABLE[usize::from(index) % ROWS].name.get() {
+        Some(known) if **known == *name => (index, Cow::Borrowed(known)),
+        _ => (index, Cow::Owned(name.to_owned())),
+    }
 }
 
 fn add_row(name: &str, kind: Kind) -> u16 {

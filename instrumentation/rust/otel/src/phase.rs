@@ -47,11 +47,20 @@ pub fn phase(label: &str) {
 
 /// The source article's attributes for one label.
 fn describe_growth(span: &SpanRef<'_>, label: &str, before: i64, after: i64) {
-    let mb = |bytes: i64| bytes as f64 / MB;
     let delta = after.saturating_sub(before);
-    span.set_attribute(KeyValue::new(format!("memory.{label}.before_mb"), mb(before)));
-    span.set_attribute(KeyValue::new(format!("memory.{label}.after_mb"), mb(after)));
-    span.set_attribute(KeyValue::new(format!("memory.{label}.delta_mb"), mb(delta)));
+    span.set_attributes([
+        KeyValue::new(format!("memory.{label}.before_mb"), mb(before)),
+        KeyValue::new(format!("memory.{label}.after_mb"), mb(after)),
+        KeyValue::new(format!("memory.{label}.delta_mb"), mb(delta)),
+    ]);
+    tell_high_growth(span, label, delta);
+}
+
+fn mb(bytes: i64) -> f64 {
+    bytes as f64 / MB
+}
+
+fn tell_high_growth(span: &SpanRef<'_>, label: &str, delta: i64) {
     if delta > 0 && delta as u64 >= config::high_growth_bytes() {
         let attributes = vec![
             KeyValue::new("memory.delta_mb", mb(delta)),
@@ -61,18 +70,20 @@ fn describe_growth(span: &SpanRef<'_>, label: &str, before: i64, after: i64) {
     }
 }
 
-/// What a request has used, as attributes of its span.
-pub(crate) fn describe_request(span: &SpanRef<'_>, usage: &Usage) {
-    if !span.is_recording() {
-        return;
-    }
-    for (key, value) in [
-        ("exit137.memory.allocated", usage.allocated as i64),
-        ("exit137.memory.freed", usage.freed),
-        ("exit137.memory.retained", usage.retained),
-        ("exit137.memory.peak", usage.peak as i64),
-    ] {
-        span.set_attribute(KeyValue::new(key, value));
-    }
-    describe_growth(span, "request", 0, usage.retained);
+/// Attributes that [`describe_request`] adds, and one of the caller's: a span that reserves room for them grows once.
+pub(crate) const REQUEST_ATTRIBUTES: usize = 8;
+
+/// What a request has used, as attributes of its span, all under one lock; `also` goes with them.
+pub(crate) fn describe_request(span: &SpanRef<'_>, usage: &Usage, also: Option<KeyValue>) {
+    let used = [
+        KeyValue::new("exit137.memory.allocated", usage.allocated as i64),
+        KeyValue::new("exit137.memory.freed", usage.freed),
+        KeyValue::new("exit137.memory.retained", usage.retained),
+        KeyValue::new("exit137.memory.peak", usage.peak as i64),
+        KeyValue::new("memory.request.before_mb", 0.0),
+        KeyValue::new("memory.request.after_mb", mb(usage.retained)),
+        KeyValue::new("memory.request.delta_mb", mb(usage.retained)),
+    ];
+    span.set_attributes(used.into_iter().chain(also));
+    tell_high_growth(span, "request", usage.retained);
 }

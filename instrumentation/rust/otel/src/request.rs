@@ -86,8 +86,11 @@ impl Request {
     /// Begins a request: it is in the journal from now on, and memory is counted for it wherever its [`Scope`] is entered.
     /// When more requests run than there is room for, the surplus ones are not counted.
     pub fn begin(begin: &Begin<'_>) -> Self {
-        let kind = kind_of(&begin.kind);
-        let operation = operations::index_of(begin.operation, kind);
+        Self::begin_as(operations::index_of(begin.operation, kind_of(&begin.kind)), begin)
+    }
+
+    /// The same for an operation whose index is known.
+    pub(crate) fn begin_as(operation: u16, begin: &Begin<'_>) -> Self {
         operations::started(operation);
         let lease = Lease::new(operation);
         let start = begin.start.and_then(|start| start.duration_since(UNIX_EPOCH).ok());
@@ -96,7 +99,7 @@ impl Request {
             span_id: begin.span.span_id().to_bytes(),
             parent_span_id: begin.parent.to_bytes(),
             name: begin.operation,
-            kind,
+            kind: kind_of(&begin.kind),
             start_unix_nanos: start.map_or_else(Clock::now, |start| start.as_nanos() as u64),
             sampled: begin.span.is_sampled(),
             operation,

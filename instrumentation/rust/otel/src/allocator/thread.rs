@@ -24,6 +24,8 @@ pub(crate) struct Thread {
     freed: Cell<i64>,
     /// For whom it works.
     context: Cell<ContextId>,
+    /// Counted for the background and not handed over yet: all threads share that context, so it is written seldom.
+    parked: Cell<(i64, i64)>,
     /// Bytes until the next sample; 0 when that was never drawn.
     pub(super) until_sample: Cell<i64>,
     /// State of the random numbers; 0 when never seeded.
@@ -39,6 +41,7 @@ impl Thread {
             granted: Cell::new(0),
             freed: Cell::new(0),
             context: Cell::new(BACKGROUND),
+            parked: Cell::new((0, 0)),
             until_sample: Cell::new(0),
             random: Cell::new(0),
             busy: Cell::new(false),
@@ -71,7 +74,11 @@ impl Thread {
     pub(crate) fn switch(&self, to: ContextId) -> ContextId {
         let from = self.context.get();
         if from != to {
-            self.hand_over();
+            if from == BACKGROUND {
+                self.park();
+            } else {
+                self.hand_over();
+            }
             self.context.set(to);
         }
         from
@@ -82,18 +89,38 @@ impl Thread {
         self.busy.set(true);
     }
 
-    /// Adds what was counted to the context, and returns how much was allocated since the last time.
-    pub(crate) fn hand_over(&self) -> i64 {
-        let allocated = self.granted.get().wrapping_sub(self.left.get());
-        let freed = self.freed.replace(0);
-        if allocated != 0 || freed != 0 {
-            context(self.context.get()).add(self.context.get(), allocated, freed);
+    /// Adds what was counted to the context.
+    pub(crate) fn hand_over(&self) {
+        let (mut allocated, mut freed) = self.take();
+        let to = self.context.get();
+        if to == BACKGROUND {
+            let parked = self.parked.replace((0, 0));
+            allocated = allocated.wrapping_add(parked.0);
+            freed = freed.wrapping_add(parked.1);
         }
+        if allocated != 0 || freed != 0 {
+            context(to).add(to, allocated, freed);
+        }
+    }
+
+    /// Leaves the background: what was counted for it is handed over when it is much.
+    fn park(&self) {
+        let (allocated, freed) = self.take();
+        let parked = self.parked.get();
+        self.parked.set((parked.0.wrapping_add(allocated), parked.1.wrapping_add(freed)));
+        if self.parked.get().0.max(self.parked.get().1) >= HAND_OVER_BYTES {
+            self.hand_over();
+        }
+    }
+
+    /// What was counted since the last time: bytes allocated, and freed.
+    fn take(&self) -> (i64, i64) {
+        let allocated = self.granted.get().wrapping_sub(self.left.get());
         if self.until_sample.get() > 0 {
             self.until_sample.set(self.until_sample.get().wrapping_sub(allocated));
         }
         self.grant();
-        allocated
+        (allocated, self.freed.replace(0))
     }
 
     /// Sets how much may be allocated until somebody must look.

@@ -1,10 +1,12 @@
 //! A tower layer for HTTP services: axum, tonic, hyper.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::SystemTime;
 
+use exit137_journal::Kind;
 use http::{HeaderMap, Request as HttpRequest, Response};
 use http_body::{Body, Frame, SizeHint};
 use opentelemetry::propagation::Extractor;
@@ -15,7 +17,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::request::{Begin, Request, Scope, Usage};
-use crate::{metrics, phase};
+use crate::{metrics, operations, phase};
 
 /// Counts memory for each request, puts it into the journal, and describes it on its span.
 ///
@@ -69,14 +71,72 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// The low-cardinality path of a request, if its framework knows one.
-fn route_of<B>(request: &HttpRequest<B>) -> Option<String> {
+/// The low-cardinality path of a request, if its framework knows one, and whether it is an RPC's.
+fn route_of<B>(request: &HttpRequest<B>) -> (Option<&str>, bool) {
+    let grpc = is_grpc(request.headers());
     #[cfg(feature = "axum")]
     if let Some(matched) = request.extensions().get::<axum::extract::MatchedPath>() {
-        return Some(matched.as_str().to_owned());
+        return (Some(matched.as_str()), grpc);
     }
-    let kind = request.headers().get(http::header::CONTENT_TYPE)?;
-    kind.as_bytes().starts_with(b"application/grpc").then(|| request.uri().path().to_owned())
+    (grpc.then(|| request.uri().path()), grpc)
+}
+
+/// What the request is called. The texts are borrowed from the table of operations: nothing is allocated for them, unless
+/// the table is full.
+#[derive(Debug, Clone)]
+struct Named {
+    operation: Cow<'static, str>,
+    index: u16,
+    grpc: bool,
+    /// Bytes of the operation up to its route; `None` without one.
+    route_at: Option<usize>,
+}
+
+/// Names up to this length are put together on the stack.
+const NAME_BYTES: usize = 192;
+
+impl Named {
+    fn of<B>(request: &HttpRequest<B>) -> Self {
+        let method = request.method().as_str();
+        let (route, grpc) = route_of(request);
+        let found = |name: &str| operations::known(name, Kind::Server);
+        let ((index, operation), route_at) = match route {
+            Some(route) if grpc => (found(route.trim_start_matches('/')), Some(0)),
+            None => (found(method), None),
+            Some(route) => {
+                let at = method.len() + 1;
+                let mut text = [b' '; NAME_BYTES];
+                let known = match text.get_mut(..at + route.len()) {
+                    Some(text) => {
+                        text[..at - 1].copy_from_slice(method.as_bytes());
+                        text[at..].copy_from_slice(route.as_bytes());
+                        std::str::from_utf8(text).map_or_else(|_| found(method), found)
+                    }
+                    None => found(&format!("{method} {route}")),
+                };
+                (known, Some(at))
+            }
+        };
+        Self { operation, index, grpc, route_at }
+    }
+
+    /// Part of the operation's name.
+    fn part(&self, range: std::ops::Range<usize>) -> Cow<'static, str> {
+        match &self.operation {
+            Cow::Borrowed(name) => Cow::Borrowed(name.get(range).unwrap_or_default()),
+            Cow::Owned(name) => Cow::Owned(name.get(range).unwrap_or_default().to_owned()),
+        }
+    }
+
+    /// The route; empty without one.
+    fn route(&self) -> Cow<'static, str> {
+        let end = self.operation.len();
+        self.part(self.route_at.unwrap_or(end)..end)
+    }
+
+    fn method(&self) -> Cow<'static, str> {
+        self.part(0..self.route_at.map_or(self.operation.len(), |at| at.saturating_sub(1)))
+    }
 }
 
 /// What is known of a running request besides its memory.
@@ -87,51 +147,53 @@ struct Running {
     context: Context,
     /// Whether the span is ours, and so ends with the body.
     own_span: bool,
-    route: String,
+    name: Named,
+    /// What was answered; `None` while that is not known.
+    status: Option<u16>,
     /// What the connection was given to send: it is no longer the request's.
     handed_on: u64,
     described: bool,
 }
 
+/// Attributes that are kept for after a kill, at most.
+const KEPT_MAX: usize = 8;
+
 impl Running {
     fn begin<B>(request: &HttpRequest<B>, headers: &[&'static str]) -> Self {
-        let route = route_of(request);
-        let grpc = route.as_ref().is_some_and(|_| is_grpc(request.headers()));
-        let operation = match &route {
-            Some(route) if grpc => route.trim_start_matches('/').to_owned(),
-            Some(route) => format!("{} {route}", request.method()),
-            None => request.method().to_string(),
-        };
+        let name = Named::of(request);
         let start = SystemTime::now();
-        let current = Context::current();
-        let own_span = !current.span().span_context().is_valid();
+        let own_span = !Context::map_current(|current| current.span().span_context().is_valid());
         let (context, parent) = if own_span {
             let caller = global::get_text_map_propagator(|it| it.extract(&Headers(request.headers())));
             let parent = caller.span().span_context().span_id();
-            let span = global::tracer("exit137")
-                .build_with_context(span_of(request, &operation, route.as_deref(), grpc, start), &caller);
+            let span = global::tracer("exit137").build_with_context(span_of(request, &name, start), &caller);
             (caller.with_span(span), parent)
         } else {
+            let current = Context::current();
             let parent = crate::parents::parent_of(current.span().span_context().span_id());
             (current, parent)
         };
         let kept =
             headers.iter().filter_map(|name| Some((*name, request.headers().get(*name)?.to_str().ok()?)));
         let path = ("url.path", request.uri().path());
-        let attributes: Vec<(&str, &str)> = kept
-            .chain((!grpc).then_some(path))
-            .chain(request.uri().query().map(|query| ("url.query", query)))
-            .collect();
-        let begun = Request::begin(&Begin {
-            operation: &operation,
+        let all = kept
+            .chain((!name.grpc).then_some(path))
+            .chain(request.uri().query().map(|query| ("url.query", query)));
+        let (mut attributes, mut count) = ([("", ""); KEPT_MAX], 0);
+        for (place, pair) in attributes.iter_mut().zip(all) {
+            *place = pair;
+            count += 1;
+        }
+        let begin = Begin {
+            operation: &name.operation,
             kind: SpanKind::Server,
             span: context.span().span_context().clone(),
             parent,
             start: Some(start),
-            attributes: &attributes,
-        });
-        let route = route.unwrap_or_default();
-        Self { request: Some(begun), context, own_span, route, handed_on: 0, described: false }
+            attributes: &attributes[..count],
+        };
+        let begun = Request::begin_as(name.index, &begin);
+        Self { request: Some(begun), context, own_span, name, status: None, handed_on: 0, described: false }
     }
 
     fn scope(&self) -> Scope {
@@ -150,8 +212,10 @@ impl Running {
     fn describe(&mut self) {
         if !std::mem::replace(&mut self.described, true) {
             let usage = self.usage();
-            phase::describe_request(&self.context.span(), &usage);
-            metrics::record(&self.route, usage.retained);
+            let status =
+                self.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status)));
+            phase::describe_request(&self.context.span(), &usage, status.filter(|_| self.own_span));
+            metrics::record(self.name.route(), usage.retained);
         }
     }
 }
@@ -171,25 +235,20 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-fn span_of<B>(
-    request: &HttpRequest<B>,
-    operation: &str,
-    route: Option<&str>,
-    grpc: bool,
-    start: SystemTime,
-) -> SpanBuilder {
-    let mut attributes = Vec::with_capacity(4);
-    if grpc {
+fn span_of<B>(request: &HttpRequest<B>, name: &Named, start: SystemTime) -> SpanBuilder {
+    // Room for what the request has used, too: the list does not grow later.
+    let mut attributes = Vec::with_capacity(4 + phase::REQUEST_ATTRIBUTES);
+    if name.grpc {
         attributes.push(KeyValue::new("rpc.system.name", "grpc"));
-        attributes.push(KeyValue::new("rpc.method", operation.to_owned()));
+        attributes.push(KeyValue::new("rpc.method", name.operation.clone()));
     } else {
-        attributes.push(KeyValue::new("http.request.method", request.method().to_string()));
+        attributes.push(KeyValue::new("http.request.method", name.method()));
         attributes.push(KeyValue::new("url.path", request.uri().path().to_owned()));
-        attributes.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
+        attributes.extend(name.route_at.map(|_| KeyValue::new("http.route", name.route())));
         let query = request.uri().query();
         attributes.extend(query.map(|query| KeyValue::new("url.query", query.to_owned())));
     }
-    SpanBuilder::from_name(operation.to_owned())
+    SpanBuilder::from_name(name.operation.clone())
         .with_kind(SpanKind::Server)
         .with_start_time(start)
         .with_attributes(attributes)
@@ -260,12 +319,11 @@ where
 
 /// The response is there; its body follows.
 fn finish_head<R: Body>(running: &mut Running, response: Option<&Response<R>>) {
-    let span = running.context.span();
     if running.own_span {
         let status = response.map_or(500, |response| response.status().as_u16());
-        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+        running.status = Some(status);
         if status >= 500 {
-            span.set_status(Status::error(""));
+            running.context.span().set_status(Status::error(""));
         }
     } else {
         // Whoever made the span ends it now: what is known goes onto it, less what the body will carry away.

@@ -173,8 +173,8 @@ where
         let Some(Running { request, operation }) = running else { return };
         let usage = request.end();
         if let Some(otel) = self.otel_context(&id) {
-            phase::describe_request(&otel.span(), &usage);
+            phase::describe_request(&otel.span(), &usage, None);
         }
-        metrics::record(&operation, usage.retained);
+        metrics::record(operation.into(), usage.retained);
     }
 }

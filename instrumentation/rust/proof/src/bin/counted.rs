@@ -2,6 +2,7 @@
 
 use axum::middleware::from_fn;
 use exit137_otel::{Allocator, Config, MemoryLayer};
+use proof::in_process::serve_or_measure;
 use proof::service::{self, Roles};
 use proof::{argument, article, number, telemetry};
 
@@ -22,7 +23,7 @@ async fn main() -> std::io::Result<()> {
         router = router.layer(from_fn(article::around));
     }
     if argument("--layer").as_deref() == Some("no") {
-        return service::serve(router.layer(from_fn(service::traced))).await;
+        return serve_or_measure(router.layer(from_fn(service::traced))).await;
     }
-    service::serve(router.layer(MemoryLayer::new())).await
+    serve_or_measure(router.layer(MemoryLayer::new())).await
 }

@@ -1,6 +1,7 @@
 //! The service without exit137: `--mode none`, `article` or `otel`.
 
 use axum::middleware::from_fn;
+use proof::in_process::serve_or_measure;
 use proof::service::{self, Roles};
 use proof::{argument, article, number, telemetry};
 
@@ -8,11 +9,11 @@ use proof::{argument, article, number, telemetry};
 async fn main() -> std::io::Result<()> {
     let router = service::router(Roles::of_seed(number("--seed", 1)));
     match argument("--mode").as_deref() {
-        Some("article") => service::serve(router.layer(from_fn(article::around))).await,
+        Some("article") => serve_or_measure(router.layer(from_fn(article::around))).await,
         Some("otel") => {
             let _provider = telemetry::set_up(telemetry::processor());
-            service::serve(router.layer(from_fn(service::traced))).await
+            serve_or_measure(router.layer(from_fn(service::traced))).await
         }
-        _ => service::serve(router).await,
+        _ => serve_or_measure(router).await,
     }
 }
