@@ -31,8 +31,8 @@ pub struct Config {
     pub sample_bytes: u64,
     /// Growth of a request or a phase, in bytes, from which a `memory.high_growth` event is added to its span.
     pub high_growth_bytes: u64,
-    /// Whether the stacks of the live heap get function names and lines while the program runs. That reads the
-    /// program's debug information once for each stack that has a row in the journal.
+    /// Whether the largest stacks of the live heap get function names and lines while the program runs. That reads the
+    /// program's debug information now and then, and only while the memory that it takes is free.
     pub names: bool,
     /// Attributes that tell who this process is, added to those of `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
     pub resource: Vec<(String, String)>,
@@ -133,7 +133,7 @@ fn program() -> String {
 }
 
 /// The memory cgroup as this process sees it: `/` inside a cgroup namespace, which tells nobody anything.
-fn cgroup_path() -> Option<String> {
+pub(crate) fn cgroup_path() -> Option<String> {
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let parts = text.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;

@@ -6,6 +6,10 @@ use std::path::Path;
 /// Places that are told of one stack.
 const PLACES_MAX: usize = 4;
 
+/// Reading debug information takes up to so many times the size of the program, for a moment. Where that is not free,
+/// places go without names: measuring memory must not be what fills it.
+const PROGRAM_TIMES: u64 = 3;
+
 /// Addresses whose names are remembered.
 const REMEMBERED_MAX: usize = 8192;
 
@@ -25,6 +29,8 @@ pub(crate) struct Names {
     known: HashMap<u64, Vec<Place>>,
     /// Whether to look nothing up.
     pub off: bool,
+    /// The reader of debug information is in memory: tens of megabytes of what it has parsed.
+    loaded: bool,
 }
 
 impl Names {
@@ -33,26 +39,82 @@ impl Names {
         if self.known.len() > REMEMBERED_MAX {
             self.known.clear();
         }
-        self.known.entry(address).or_insert_with(|| resolve(address))
+        let loaded = &mut self.loaded;
+        self.known.entry(address).or_insert_with(|| {
+            *loaded = true;
+            resolve(address)
+        })
+    }
+
+    /// Gives back what looking up has taken. A name that was not known is dearer the next time.
+    pub(crate) fn unload(&mut self) {
+        if std::mem::take(&mut self.loaded) {
+            backtrace::clear_symbol_cache();
+            give_back_free_memory();
+        }
     }
 
     /// `function<TAB>file:line` lines, from the program's own innermost place outwards.
     pub(crate) fn text_of(&mut self, addresses: &[u64]) -> String {
-        if self.off {
+        let known = addresses.iter().all(|address| self.known.contains_key(address));
+        if self.off || !(known || self.loaded || has_room()) {
             return String::new();
         }
-        let mut places: Vec<Place> = Vec::new();
+        // Each address may need another part of the debug information: no more of them than are told.
+        let (mut own, mut others): (Vec<Place>, Vec<Place>) = (Vec::new(), Vec::new());
         for address in addresses {
-            places.extend_from_slice(self.places(*address));
+            let (ours, theirs): (Vec<Place>, Vec<Place>) =
+                self.places(*address).iter().cloned().partition(|place| place.own);
+            own.extend(ours);
+            others.extend(theirs);
+            if own.len() >= PLACES_MAX {
+                break;
+            }
         }
-        let own: Vec<&Place> = places.iter().filter(|place| place.own).collect();
-        let told = if own.is_empty() { places.iter().collect() } else { own };
+        let told = if own.is_empty() { others } else { own };
         let lines: Vec<String> = told
             .iter()
             .take(PLACES_MAX)
             .map(|place| format!("{}\t{}", place.function, place.location))
             .collect();
         lines.join("\n")
+    }
+}
+
+/// Whether the debug information fits into what the memory limit and the machine leave.
+fn has_room() -> bool {
+    let program = std::env::current_exe().and_then(std::fs::metadata).map_or(0, |program| program.len());
+    room_bytes().is_none_or(|room| program.saturating_mul(PROGRAM_TIMES) < room)
+}
+
+/// Bytes to the memory limit, or what the machine has free if that is less; `None` when nothing tells.
+fn room_bytes() -> Option<u64> {
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let cgroup = crate::config::cgroup_path().unwrap_or_default();
+    // Version 2 and 1; as the host sees them, and inside a namespace.
+    let folders = ["/sys/fs/cgroup", "/sys/fs/cgroup/memory"];
+    let files = [("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")];
+    let places = folders.iter().flat_map(|folder| [format!("{folder}{cgroup}"), (*folder).to_owned()]);
+    let left = |place: String| {
+        files.iter().find_map(|(limit, used)| {
+            let limit = number(&format!("{place}/{limit}"))?;
+            Some(limit.saturating_sub(number(&format!("{place}/{used}"))?))
+        })
+    };
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()?.checked_mul(1024)
+    });
+    places.filter_map(left).chain(machine).min()
+}
+
+/// The C library keeps freed memory for later; what was freed here is not needed soon.
+#[allow(unsafe_code)]
+fn give_back_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim takes a number, touches free memory only, and may be called from any thread.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

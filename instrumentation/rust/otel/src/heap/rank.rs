@@ -12,6 +12,9 @@ static NEXT_ROW: AtomicU32 = AtomicU32::new(0);
 /// A newcomer takes a row from somebody else only when it is clearly larger: rows must not wander.
 const LARGER_BY: u64 = 4;
 
+/// Stacks that hold less go without names: they are no answer, and reading debug information takes memory.
+const NAMED_BYTES: u64 = 2 << 20;
+
 /// In [`Stack::row`]: being written. No row number is that large.
 const CLAIMED: u64 = u32::MAX as u64;
 
@@ -62,9 +65,10 @@ impl Ranking {
         if NEXT_ROW.load(Ordering::Relaxed) >= journal.heap_rows() {
             self.hand_rows_over(journal, &all);
         }
-        for (stack, _) in all {
+        for (stack, _) in all.into_iter().take_while(|(_, live)| *live >= NAMED_BYTES) {
             self.name_row(journal, stack);
         }
+        self.names.unload();
     }
 
     /// From the smallest that have a row to the largest that have none.
