@@ -41,11 +41,20 @@ if wanted leak; then
     cargo build --locked --release -p proof
     "$target/release/leak" --seeds "$seeds"
 fi
+if wanted collector; then
+    # A collector that somebody else wrote, and OpenTelemetry's own classes to decode what it sends on.
+    venv="${XDG_CACHE_HOME:-$HOME/.cache}/exit137/collector-venv"
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet rotel opentelemetry-proto
+    cargo build --locked --release -p shop
+    "$venv/bin/python" proof/collector.py "$target/release/shop"
+fi
 if wanted cost; then
     cargo build --locked --release -p proof
     "$target/release/cost"
 fi
 if wanted throughput; then
     cargo build --locked --release -p proof
-    "$target/release/throughput" --rounds "${ROUNDS:-5}"
+    "$target/release/throughput" --rounds "${ROUNDS:-5}" --path /hello
+    "$target/release/throughput" --rounds "${ROUNDS:-5}" --path /work
 fi

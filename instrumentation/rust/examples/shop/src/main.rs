@@ -96,7 +96,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/debug/heap", get(heap));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:8137").await?;
+        let address = std::env::var("SHOP_ADDRESS").unwrap_or_else(|_| "127.0.0.1:8137".to_owned());
+        let listener = tokio::net::TcpListener::bind(address).await?;
         println!("http://{}", listener.local_addr()?);
         let stop = async {
             let _ = tokio::signal::ctrl_c().await;
