@@ -107,6 +107,8 @@ pub struct Features {
     pub running: usize,
     /// Share of the live heap that requests had left behind which were finished, by the process's own journal.
     pub left_behind: Option<f64>,
+    /// Of what was ever allocated at the place that holds most of that, the share that is still live.
+    pub never_freed: Option<f64>,
     /// Length of the life, seconds.
     pub life_seconds: Option<f64>,
     /// Whether the container had become ready.
@@ -139,9 +141,10 @@ pub fn features(kill: &KillScene<'_>, scene: &Scene<'_>) -> Features {
             Some(hit) => Some(matches!(hit, LimitHit::Node | LimitHit::Ancestor)),
             None => unlimited(kill, scene).then_some(true),
         },
-        served: served(kill, scene, calls, started),
+        served: served(kill, scene, calls, started).max(crate::live_heap::served(scene, kill)),
         running: kill.in_flight.len(),
         left_behind: crate::live_heap::left_behind(scene, kill),
+        never_freed: crate::live_heap::never_freed(scene, kill),
         life_seconds: match (kill.role, &kill.episode) {
             (VictimRole::Worker, Some(episode)) => Some(episode.seconds()),
             _ => started.map(|start| kill.at().seconds_since(start)),

@@ -21,6 +21,9 @@ const PLACES_TOLD: usize = 3;
 /// Requests of an operation that must have ended for a mean to be told.
 const FINISHED_MIN: u64 = 6;
 
+/// With a smaller share of the heap, what finished requests left behind is beside the point.
+const LEFT_SHARE_MIN: f64 = 0.3;
+
 /// What else may have filled the container: the heap is only what went through the allocator.
 const TRUST: f64 = 0.97;
 
@@ -49,6 +52,30 @@ pub(crate) fn left_behind(scene: &Scene<'_>, kill: &KillScene<'_>) -> Option<f64
     let requests = life.operations.iter().filter(|totals| text(totals.operation) != BACKGROUND);
     let left: u64 = requests.map(|totals| u64::try_from(totals.retained).unwrap_or_default()).sum();
     Some((left as f64 / life.live_bytes as f64).min(1.0))
+}
+
+/// Of all that was ever allocated at the place that holds most for requests that are over, the share that is still live. Near
+/// 1, nothing that was put there ever went away: a leak, or a cache that never met its bound. A cache at its bound frees as much
+/// as it takes. Absent unless requests that are over hold a good part of the heap.
+pub(crate) fn never_freed(scene: &Scene<'_>, kill: &KillScene<'_>) -> Option<f64> {
+    left_behind(scene, kill).filter(|share| *share >= LEFT_SHARE_MIN)?;
+    let life = journal_of(scene, kill)?;
+    let leaving = |operation| {
+        let mut totals = life.operations.iter().filter(|totals| totals.operation == operation);
+        totals.any(|totals| totals.finished >= FINISHED_MIN && totals.retained > 0)
+    };
+    let text = |symbol| scene.observations.symbols.text(symbol);
+    let rows = life.heap.iter().filter(|row| text(row.operation) != BACKGROUND && leaving(row.operation));
+    let largest = rows.max_by_key(|row| row.bytes).filter(|row| row.bytes >= LIVE_MIN)?;
+    Some((largest.bytes as f64 / largest.allocated.max(1) as f64).min(1.0))
+}
+
+/// Requests that ended in the life that this kill ended, by its own count.
+pub(crate) fn served(scene: &Scene<'_>, kill: &KillScene<'_>) -> Option<usize> {
+    let life = journal_of(scene, kill)?;
+    let text = |symbol| scene.observations.symbols.text(symbol);
+    let requests = life.operations.iter().filter(|totals| text(totals.operation) != BACKGROUND);
+    usize::try_from(requests.map(|totals| totals.finished).sum::<u64>()).ok()
 }
 
 /// `212 MiB live, 188 of it allocated by `GET /search` at `src/cache.rs:41``.

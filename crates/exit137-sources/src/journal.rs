@@ -35,6 +35,7 @@ pub fn add(journal: &Journal, file: &str, observations: &mut Observations) {
         operation: observations.symbols.intern(&holder.operation),
         place: holder.place.map(|place| observations.symbols.intern(&place)),
         bytes: holder.live_bytes,
+        allocated: holder.allocated_bytes,
     });
     let heap = heap.collect();
     let totals = journal.operations.iter().map(|row| OperationTotals {

@@ -33,6 +33,14 @@ fn the_culprit_is_named_after_one_kill() {
 }
 
 #[test]
+fn the_cause_is_named_after_one_kill() {
+    let verdict = verdict();
+    let cause = &verdict["incidents"][0]["cause"];
+    assert_eq!(cause["name"], "leak", "{cause:#}");
+    assert!(cause["probability"].as_f64() >= Some(0.85), "{cause:#}");
+}
+
+#[test]
 fn requests_in_flight_come_from_the_journal() {
     let verdict = verdict();
     let requests = verdict["incidents"][0]["in_flight"].as_array().expect("a list");

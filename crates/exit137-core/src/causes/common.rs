@@ -126,6 +126,16 @@ pub(super) fn left_behind(features: &Features, expected: (f64, f64)) -> Option<F
     Some(expects("left behind", share, expected, text))
 }
 
+/// Whether anything that finished requests left behind was ever given back.
+pub(super) fn never_freed(features: &Features, expected: (f64, f64)) -> Option<Finding> {
+    let share = features.never_freed?;
+    let text = format!(
+        "of all that was ever allocated at the place that holds the most, {} is still live",
+        percent(share)
+    );
+    Some(expects("never freed", share, expected, text))
+}
+
 /// The same without the start.
 pub(super) fn elsewhere(features: &Features, files: (f64, f64)) -> Vec<Finding> {
     ordinary_place(features, files).into_iter().map(Finding::aside).collect()

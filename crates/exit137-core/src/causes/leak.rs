@@ -26,6 +26,8 @@ const EXCESS: (f64, f64) = (1.7, 2.0);
 const HEAP_GROWN: (f64, f64) = (3.0, 1.8);
 /// Requests that are over hold the heap.
 const LEFT_BEHIND: (f64, f64) = (6.0, 1.2);
+/// Nothing that was kept was ever given back.
+const NEVER_FREED: (f64, f64) = (6.0, 1.0);
 /// Files, other processes: their ordinary shares.
 const FILES: (f64, f64) = (0.8, 10.0);
 
@@ -84,6 +86,7 @@ impl Examine for Leak {
         }
         findings.extend(super::common::reached(features));
         findings.extend(super::common::left_behind(features, LEFT_BEHIND));
+        findings.extend(super::common::never_freed(features, NEVER_FREED));
         findings.extend(super::common::not_special(features, FILES));
         findings
     }

@@ -20,6 +20,10 @@ const HEIGHT: (f64, f64) = (9.0, 2.2);
 const JUMP: (f64, f64) = (1.2, 2.4);
 /// Busy, within or somewhat above the ordinary.
 const EXCESS: (f64, f64) = (3.2, 2.4);
+/// The steady need is the program's own more than that of requests that are over: its base, and caches at their bounds.
+const LEFT_BEHIND: (f64, f64) = (1.2, 2.5);
+/// A cache at its bound gives back as much as it takes; one that holds all there is gives nothing back either.
+const NEVER_FREED: (f64, f64) = (1.5, 1.4);
 const FILES: (f64, f64) = (0.8, 9.0);
 
 impl Examine for UndersizedLimit {
@@ -47,6 +51,8 @@ impl Examine for UndersizedLimit {
             findings.push(expects("load", load.excess, EXCESS, text).at_least(-1.2));
         }
         findings.extend(super::common::reached(features));
+        findings.extend(super::common::left_behind(features, LEFT_BEHIND));
+        findings.extend(super::common::never_freed(features, NEVER_FREED));
         findings.extend(super::common::not_special(features, FILES));
         findings
     }

@@ -17,6 +17,8 @@ pub struct LiveHeap {
     pub place: Option<Symbol>,
     /// Bytes, estimated from samples.
     pub bytes: u64,
+    /// Bytes ever allocated there, estimated from samples.
+    pub allocated: u64,
 }
 
 /// What the finished requests of one operation did together.

@@ -98,26 +98,31 @@ pub struct Holder {
     pub place: Option<String>,
     /// Bytes, estimated.
     pub live_bytes: u64,
+    /// Bytes ever allocated there, estimated.
+    pub allocated_bytes: u64,
 }
 
 impl Journal {
     /// The live heap by operation and innermost place, largest first.
     pub fn holders(&self) -> Vec<Holder> {
-        let mut bytes: BTreeMap<(&str, Option<&str>), u64> = BTreeMap::new();
+        let mut places: BTreeMap<(&str, Option<&str>), (u64, u64)> = BTreeMap::new();
         for row in &self.heap {
             let place = row.frames.first().map(|frame| match frame.location.as_str() {
                 "" => frame.function.as_str(),
                 location => location,
             });
-            let sum = bytes.entry((row.operation_name.as_str(), place)).or_default();
-            *sum = sum.saturating_add(row.live_bytes);
+            let (live, allocated) = places.entry((row.operation_name.as_str(), place)).or_default();
+            *live = live.saturating_add(row.live_bytes);
+            *allocated = allocated.saturating_add(row.allocated_bytes);
         }
-        let holder = |((operation, place), live_bytes): ((&str, Option<&str>), u64)| Holder {
-            operation: operation.to_owned(),
-            place: place.map(str::to_owned),
-            live_bytes,
-        };
-        let mut holders: Vec<Holder> = bytes.into_iter().map(holder).collect();
+        let holder =
+            |((operation, place), (live_bytes, allocated_bytes)): ((&str, Option<&str>), _)| Holder {
+                operation: operation.to_owned(),
+                place: place.map(str::to_owned),
+                live_bytes,
+                allocated_bytes,
+            };
+        let mut holders: Vec<Holder> = places.into_iter().map(holder).collect();
         holders.sort_by_key(|holder| std::cmp::Reverse(holder.live_bytes));
         holders
     }
