@@ -144,7 +144,10 @@ impl Follower {
         let mut phase = Phase::Retrying;
         let mut delay = place.backoff.next(failure.retry_after());
         match failure {
-            Failure::Gone => place.version = None,
+            Failure::Gone => {
+                place.version = None;
+                phase = Phase::Listing;
+            }
             Failure::Forbidden(_) | Failure::NotServed(_) => {
                 place.version = None;
                 phase = Phase::Forbidden;
@@ -154,11 +157,16 @@ impl Follower {
             _ => {}
         }
         let (at, message) = (now(), failure.to_string());
+        // When the API server is down, all watches notice; it is news once.
+        let known = self.shared.snapshot().watches.into_iter().any(|watch| {
+            watch.phase == Phase::Retrying && watch.last_error.is_some_and(|(_, known)| known == message)
+        });
         let mut first = false;
         self.shared.update(self.index, |state| {
-            first = state.phase != phase;
+            first = state.phase != phase && !known;
             state.relists += u64::from(*failure == Failure::Gone);
-            (state.phase, state.since) = (phase, if first { at } else { state.since });
+            state.since = if state.phase == phase { state.since } else { at };
+            state.phase = phase;
             state.last_error = Some((at, message.clone()));
         });
         let (resource, retry_seconds) = (self.kind.resource(), delay.as_secs_f32());
@@ -179,16 +187,24 @@ impl Follower {
 
     fn enter(&self, phase: Phase) {
         let at = now();
+        let mut was_lost = false;
         self.shared.update(self.index, |state| {
             if state.phase != phase {
+                was_lost = state.phase == Phase::Retrying;
                 (state.phase, state.since) = (phase, at);
             }
         });
+        if was_lost && self.shared.snapshot().losses().is_empty() {
+            tracing::info!("everything is watched again");
+        }
     }
 
     /// Passes on everything that is there and was not passed on.
     async fn list(&mut self) -> Result<(), Failure> {
-        self.enter(Phase::Listing);
+        // Until it has worked, what is told is that it does not.
+        if self.place.failures == 0 {
+            self.enter(Phase::Listing);
+        }
         self.place.epoch += 1;
         if self.place.refreshed_at.is_none_or(|at| at.elapsed() >= self.options.refresh) {
             self.place.known.clear();
@@ -410,7 +426,12 @@ pub(super) async fn ask(
 pub(super) async fn send(client: &kube::Client, request: Request<Body>) -> Result<Body, Failure> {
     let response = timeout(ANSWER_TIME_MAX, client.send(request)).await;
     let response = response.map_err(|_| Failure::Silent(ANSWER_TIME_MAX))?;
-    let response = response.map_err(|error| Failure::broken(&error))?;
+    let response = response.map_err(|error| match error {
+        // These two only say that something failed, before what.
+        kube::Error::Service(error) => Failure::broken(error.as_ref()),
+        kube::Error::HyperError(error) => Failure::broken(&error),
+        error => Failure::broken(&error),
+    })?;
     if response.status().is_success() {
         return Ok(response.into_body());
     }

@@ -10,7 +10,8 @@ use super::config::{Log, LogFormat};
 
 /// Begins to write log lines.
 pub(super) fn start(log: &Log) -> Result<(), ServeError> {
-    let filter = EnvFilter::try_new(&log.level)
+    // The Kubernetes client calls each refused connection an error of its own; what it means is said by the watch.
+    let filter = EnvFilter::try_new(format!("kube_client=off,{}", log.level))
         .map_err(|source| ServeError::LogLevel { level: log.level.clone(), source })?;
     let as_json = match log.format {
         LogFormat::Auto => !stderr().is_terminal(),
