@@ -42,9 +42,14 @@ impl Connection {
         self.evicted.load(Ordering::Relaxed)
     }
 
+    /// Whether a request is being served.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
     /// Since when nothing is being asked for, and whether anything ever was; `None` while busy.
     fn idle_since(&self) -> Option<(Instant, bool)> {
-        if self.busy.load(Ordering::Relaxed) > 0 {
+        if self.is_busy() {
             return None;
         }
         let ended = self.ended_ms.load(Ordering::Relaxed);

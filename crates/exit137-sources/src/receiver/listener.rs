@@ -131,10 +131,12 @@ async fn talk<S: Sink>(
         _ = &mut serving => return,
         () = connection.leave.notified() => {}
     }
-    if !connection.is_evicted() {
-        serving.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(FAREWELL, serving).await;
+    if connection.is_evicted() {
+        return;
     }
+    serving.as_mut().graceful_shutdown();
+    // A request that has begun is answered; its own timeouts bound it.
+    while tokio::time::timeout(FAREWELL, serving.as_mut()).await.is_err() && connection.is_busy() {}
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
