@@ -10,6 +10,11 @@ const MAGIC: [u8; 4] = *b"e137";
 /// The kind of a record that holds a container's identity.
 pub(crate) const KIND_IDENTITY: u8 = 0;
 
+/// No record is larger.
+pub(crate) const BODY_BYTES_MAX: u32 = 64 << 20;
+/// No file is longer.
+const OFFSET_MAX: u64 = 1 << 60;
+
 const FLAG_ZSTD: u8 = 1;
 const FLAG_JOINED: u8 = 2;
 
@@ -100,7 +105,7 @@ impl Entry {
             zstd: head[22] & FLAG_ZSTD != 0,
             joined: head[22] & FLAG_JOINED != 0,
         };
-        Some((entry, u32_at(head, 8)))
+        entry.is_plausible().then_some((entry, u32_at(head, 8)))
     }
 
     /// The entry of an index.
@@ -123,7 +128,10 @@ impl Entry {
     /// Reads an entry of an index; `None` when it is damaged.
     pub fn from_index(bytes: &[u8], nonce: u64) -> Option<Self> {
         let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk()?;
-        (u32_at(bytes, 60) == index_crc(bytes, nonce)).then(|| Self {
+        if u32_at(bytes, 60) != index_crc(bytes, nonce) {
+            return None;
+        }
+        let entry = Self {
             offset: i64_at(bytes, 24) as u64,
             stored_bytes: u32_at(bytes, 32),
             raw_bytes: u32_at(bytes, 36),
@@ -136,7 +144,13 @@ impl Entry {
             encoding: bytes[17],
             zstd: bytes[18] & FLAG_ZSTD != 0,
             joined: bytes[18] & FLAG_JOINED != 0,
-        })
+        };
+        entry.is_plausible().then_some(entry)
+    }
+
+    /// A checksum is no proof against whoever can write to the folder: nothing here may ask for gigabytes.
+    fn is_plausible(&self) -> bool {
+        self.stored_bytes <= BODY_BYTES_MAX && self.raw_bytes <= BODY_BYTES_MAX && self.offset < OFFSET_MAX
     }
 }
 
@@ -175,6 +189,8 @@ mod tests {
 
     fn entry(numbers: (u64, u32, u32, i64, i64, u32, u32), kind: u8, zstd: bool, joined: bool) -> Entry {
         let (offset, stored_bytes, raw_bytes, first, last, count, pieces) = numbers;
+        let (offset, stored_bytes) = (offset % OFFSET_MAX, stored_bytes % (BODY_BYTES_MAX + 1));
+        let raw_bytes = raw_bytes % (BODY_BYTES_MAX + 1);
         let container = ContainerId([kind; 16]);
         Entry {
             offset,

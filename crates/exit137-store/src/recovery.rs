@@ -6,7 +6,7 @@ use std::io;
 
 use crate::direct::{self, Aligned};
 use crate::record::{Entry, HEAD_BYTES, RECORD_ALIGNMENT};
-use crate::segment::{BODY_BYTES_MAX, Damage, FileHead};
+use crate::segment::{Damage, FileHead};
 
 /// Read at a time.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -50,7 +50,7 @@ fn record_at(window: &mut Window<'_>, offset: u64, length: u64, nonce: u64) -> i
         return Ok(None);
     };
     let body = offset + HEAD_BYTES as u64;
-    let fits = entry.stored_bytes <= BODY_BYTES_MAX && body + u64::from(entry.stored_bytes) <= length;
+    let fits = body + u64::from(entry.stored_bytes) <= length;
     Ok((fits && window.crc(body, entry.stored_bytes as usize)? == crc).then_some(entry))
 }
 

@@ -16,8 +16,6 @@ const END_MAGIC: [u8; 8] = *b"e137end\n";
 pub(crate) const VERSION: u32 = 1;
 /// Before each piece of several that were joined: encoding, first, last, count, length.
 pub(crate) const JOINED_HEAD_BYTES: usize = 25;
-/// No record is larger, so that a damaged length cannot ask for gigabytes.
-pub(crate) const BODY_BYTES_MAX: u32 = 64 << 20;
 /// Neighbours are read together up to this many bytes.
 const READ_BYTES: u64 = 1 << 20;
 /// Reading so much that is not asked for costs less than another read.
@@ -356,9 +354,6 @@ fn pieces_of(
 ) -> Option<bool> {
     let mut rest = stored;
     if entry.zstd {
-        if entry.raw_bytes > BODY_BYTES_MAX {
-            return None;
-        }
         raw.clear();
         raw.reserve(entry.raw_bytes as usize);
         zstd.decompress_to_buffer(stored, raw).ok()?;

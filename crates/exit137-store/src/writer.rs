@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::direct::{self, Appender};
 use crate::piece::{ContainerId, Identity, Piece};
-use crate::record::{Entry, HEAD_BYTES, KIND_IDENTITY, RECORD_ALIGNMENT};
-use crate::segment::{BODY_BYTES_MAX, FileHead, Records, seal};
+use crate::record::{BODY_BYTES_MAX, Entry, HEAD_BYTES, KIND_IDENTITY, RECORD_ALIGNMENT};
+use crate::segment::{FileHead, Records, seal};
 
 /// Why pieces were not taken. None of them was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum AppendError {
         retry_after: Duration,
     },
     /// One piece is larger than any record.
-    #[error("a piece of {bytes} bytes: at most {BODY_BYTES_MAX} expected")]
+    #[error("a piece of {bytes} bytes: at most {PIECE_BYTES_MAX} expected")]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -56,6 +56,9 @@ pub struct Ack {
 
 /// What is called with the answer.
 pub(crate) type Done = Box<dyn FnOnce(Result<Ack, AppendError>) + Send>;
+
+/// So that it fits into a record when it is joined to others.
+const PIECE_BYTES_MAX: usize = BODY_BYTES_MAX as usize / 4 * 3;
 
 /// Written and synced together at most.
 const GROUP_BYTES: u64 = 16 << 20;
@@ -95,7 +98,7 @@ impl Queue {
 
     /// Queues pieces; the checksums are made here, in the caller's thread.
     pub fn push(&self, pieces: Vec<Piece>, bytes_max: u64, done: Done) {
-        if let Some(piece) = pieces.iter().find(|piece| piece.bytes.len() > BODY_BYTES_MAX as usize) {
+        if let Some(piece) = pieces.iter().find(|piece| piece.bytes.len() > PIECE_BYTES_MAX) {
             let bytes = piece.bytes.len();
             return done(Err(AppendError::TooLarge { bytes }));
         }

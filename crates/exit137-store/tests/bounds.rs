@@ -302,6 +302,20 @@ fn a_database_that_is_damaged_while_it_is_used_is_replaced() {
 }
 
 #[test]
+fn the_largest_piece_is_kept_and_a_larger_one_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path(), 1 << 30);
+    let most = 48 << 20;
+    append(&store, &[piece("a", Kind::Spans, 1, 100_000), piece("a", Kind::Spans, 2, most)]);
+    let error = store.append(vec![piece("a", Kind::Spans, 3, most + 8)]).expect_err("too large");
+    assert_eq!(error.to_string(), "a piece of 50331656 bytes: at most 50331648 expected");
+    assert_eq!(numbers(&store, "a").0, [1, 2]);
+    store.settle();
+    assert_eq!(numbers(&store, "a").0, [1, 2]);
+    assert_eq!(store.problems(), [""; 0]);
+}
+
+#[test]
 fn samples_are_found_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = open(folder.path(), 64 * MIB);

@@ -144,3 +144,54 @@ proptest! {
         prop_assert_eq!(store.problems(), Vec::<String>::new());
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever happens to the bytes of a segment, it neither ends the store nor makes up a piece.
+    #[test]
+    fn damage_makes_up_nothing(
+        specs in prop::collection::vec(spec(), 1..12),
+        settled: bool,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 1usize..200), 1..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = open(folder.path());
+        let pieces: Vec<Piece> = specs.iter().enumerate().map(|(number, spec)| spec.piece(number)).collect();
+        let expected: Vec<Row> = pieces.iter().map(row).collect();
+        store.append(pieces).expect("appended");
+        if settled {
+            store.settle();
+        }
+        drop(store);
+        for entry in std::fs::read_dir(folder.path().join("segments")).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let mut bytes = std::fs::read(&path).expect("read");
+            for (at, mask, length) in &damage {
+                let at = at.index(bytes.len());
+                bytes.iter_mut().skip(at).take(*length).for_each(|byte| *byte ^= mask);
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            std::fs::write(&path, bytes).expect("written");
+        }
+        let store = open(folder.path());
+        for round in 0..2 {
+            let mut found = 0;
+            store
+                .read(&Query::default(), &mut |piece| {
+                    let row = (piece.container, piece.kind, piece.first.0, piece.last.0, piece.count, piece.bytes.to_vec());
+                    assert!(expected.contains(&row), "round {round}: {row:?} was made up");
+                    found += 1;
+                    ControlFlow::Continue(())
+                })
+                .expect("the store is read");
+            assert!(found <= expected.len());
+            // Rewriting reads everything, and must leave out what is damaged.
+            store.settle();
+        }
+        store.append(vec![specs[0].piece(1 << 40)]).expect("the store goes on");
+    }
+}
