@@ -268,16 +268,26 @@ impl Merge<'_> {
         let mut series = BTreeMap::new();
         for (number, entries) in by_input(entries) {
             let mut damage = self.note_damage(number);
+            let mut failed = None;
             sources[number].each_piece(&entries, scratch, &mut damage, &mut |found| {
-                let _ = read_samples(found.bytes, &mut |sample| {
-                    let rows: &mut Vec<(i64, f64)> = match series.get_mut(sample.series) {
-                        Some(rows) => rows,
-                        None => series.entry(sample.series.to_owned()).or_default(),
-                    };
-                    rows.push((sample.at.0, sample.value));
-                });
+                let mut rows = Vec::new();
+                let sound = found.encoding == Encoding::Samples
+                    && read_samples(found.bytes, &mut |sample| {
+                        rows.push((sample.series.to_owned(), sample.at.0, sample.value));
+                    })
+                    .is_some();
+                if !sound {
+                    // Whatever it is, it is not ours to thin.
+                    failed = output.join(&found).err();
+                    return failed.is_none();
+                }
+                for (name, at, value) in rows {
+                    let rows: &mut Vec<(i64, f64)> = series.entry(name).or_default();
+                    rows.push((at, value));
+                }
                 true
             })?;
+            failed.map_or(Ok(()), Err)?;
         }
         let count = |series: &BTreeMap<String, Vec<(i64, f64)>>| series.values().map(Vec::len).sum::<usize>();
         let before = count(&series);
@@ -291,7 +301,7 @@ impl Merge<'_> {
         }
         let times = || series.values().flatten().map(|(at, _)| UnixNanos(*at));
         let (Some(first), Some(last)) = (times().min(), times().max()) else {
-            return Ok(());
+            return output.flush();
         };
         let (container, count) = (entries[0].1.container, count(&series) as u32);
         let (kind, encoding, bytes) = (Kind::Samples, Encoding::Samples, encode(&mut series));
@@ -383,4 +393,63 @@ impl Output<'_> {
 /// Roughly what rewriting holds in memory for the indexes of these segments.
 pub(crate) fn index_bytes(inputs: &[Arc<Segment>]) -> u64 {
     inputs.iter().map(|input| input.end.entries * (HEAD_BYTES as u64 + 24)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::piece::Piece;
+    use crate::samples::Sample;
+    use crate::store::{Query, Store};
+    use crate::{StoreOptions, folder};
+
+    #[test]
+    fn thinning_leaves_extremes_and_what_it_does_not_know() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(place.path(), StoreOptions::default()).unwrap();
+        let identity = Identity::of([("k8s.pod.name", "a")]);
+        let samples: Vec<Sample<'_>> = (0..60)
+            .map(|second| Sample {
+                series: "rss",
+                at: UnixNanos(second * exit137_core::time::SECOND),
+                value: if second == 7 { 900.0 } else { 100.0 + second as f64 },
+            })
+            .collect();
+        let strange = Piece {
+            encoding: Encoding::Protobuf,
+            bytes: vec![9; 500].into(),
+            ..Piece::of_samples(identity.clone(), &samples)
+        };
+        store.append(vec![Piece::of_samples(identity, &samples), strange.clone()]).unwrap();
+        drop(store);
+
+        let folder = place.path().join("segments");
+        let opened = folder::open_segments(&folder, &mut Vec::new()).unwrap();
+        let plan = Plan { drop: &|_, _| None, thin_seconds: 60, nonce: 5 };
+        let merged = merge(&opened.segments, &folder, &plan).unwrap();
+        assert_eq!(merged.segment.map(|segment| segment.head.thinned_seconds), Some(60));
+        let dropped = merged.dropped.rows(10);
+        assert_eq!((dropped.len(), dropped[0].reason, dropped[0].items), (1, Reason::Thinned, 57));
+
+        let store = Store::open(place.path(), StoreOptions::default()).unwrap();
+        let (mut rows, mut others) = (Vec::new(), Vec::new());
+        store
+            .read(&Query::default(), &mut |found| {
+                match found.encoding {
+                    Encoding::Samples => {
+                        read_samples(found.bytes, &mut |sample| rows.push((sample.at.0, sample.value)))
+                            .unwrap();
+                    }
+                    _ => others.push(found.bytes.to_vec()),
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        let second = exit137_core::time::SECOND;
+        assert_eq!(rows, [(0, 100.0), (7 * second, 900.0), (59 * second, 159.0)]);
+        assert_eq!(others, [strange.bytes.to_vec()]);
+        assert_eq!(store.problems(), [""; 0]);
+    }
 }

@@ -59,7 +59,7 @@ impl Kind {
 
     /// What a busy container produces without bound, and what is given up first when the disk budget is used up.
     pub fn is_bulk(self) -> bool {
-        matches!(self, Self::Spans | Self::Metrics | Self::Logs)
+        matches!(self, Self::Spans | Self::Logs)
     }
 
     pub(crate) fn from_number(number: u8) -> Option<Self> {
