@@ -220,11 +220,15 @@ fn shells_and_man_are_served() {
     assert_eq!(
         pages,
         [
+            "exit137-agent.1",
+            "exit137-capture.1",
             "exit137-completions.1",
             "exit137-diagnose.1",
             "exit137-journal.1",
             "exit137-leaks.1",
             "exit137-man.1",
+            "exit137-run.1",
+            "exit137-serve.1",
             "exit137.1"
         ]
     );
