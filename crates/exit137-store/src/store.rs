@@ -78,13 +78,26 @@ impl Default for Query {
 }
 
 impl Query {
+    /// With its containers in order, as [`wants`](Self::wants) needs them.
+    fn sorted(&self) -> Self {
+        let mut query = self.clone();
+        if let Some(containers) = &mut query.containers {
+            containers.sort_unstable();
+            containers.dedup();
+        }
+        query
+    }
+
     pub(crate) fn wants(&self, entry: &Entry) -> bool {
         let Some(kind) = entry.kind() else {
             return false;
         };
         (self.kinds.is_empty() || self.kinds.contains(&kind))
             && self.wants_time(entry.first, entry.last)
-            && self.containers.as_ref().is_none_or(|containers| containers.contains(&entry.container))
+            && self
+                .containers
+                .as_ref()
+                .is_none_or(|containers| containers.binary_search(&entry.container).is_ok())
     }
 
     fn wants_time(&self, first: i64, last: i64) -> bool {
@@ -104,6 +117,9 @@ pub struct ReadSummary {
     /// Records that should have been read and were damaged.
     pub damaged: u64,
 }
+
+/// Of more containers, reading the whole index costs less than looking for each.
+const PROBED_MAX: usize = 16;
 
 /// Problems are for people: the last ones are enough.
 const PROBLEMS_MAX: usize = 100;
@@ -240,6 +256,7 @@ impl Store {
         query: &Query,
         each: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
     ) -> io::Result<ReadSummary> {
+        let query = &query.sorted();
         let (segments, logs) = {
             let live = self.inner.live.read().unwrap_or_else(PoisonError::into_inner);
             let touched = |segment: &&Arc<Segment>| segment.touches(query.from.0, query.to.0);
@@ -387,12 +404,12 @@ impl Reading<'_> {
         let buffer = &mut self.scratch.read;
         let mut entries = Vec::new();
         match &self.query.containers {
-            Some(containers) => {
+            Some(containers) if containers.len() <= PROBED_MAX => {
                 for container in containers {
                     entries.append(&mut segment.entries_of(*container, buffer)?);
                 }
             }
-            None => entries = segment.entries(buffer)?,
+            _ => entries = segment.entries(buffer)?,
         }
         entries.retain(|entry| self.query.wants(entry));
         entries.sort_unstable_by_key(|entry| entry.offset);

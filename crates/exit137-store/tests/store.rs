@@ -62,6 +62,28 @@ fn what_was_appended_is_read_back_before_and_after_a_restart() {
 }
 
 #[test]
+fn one_of_many_containers_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for number in 0..50 {
+        let name = format!("pod-{number}");
+        store.append(vec![piece(&name, number, &name)]).unwrap();
+    }
+    for count in [1, 3, 40] {
+        // Not in the order of their ids, and one of them twice.
+        let mut ids: Vec<_> =
+            (0..count).rev().map(|number| piece(&format!("pod-{number}"), 0, "").container.id()).collect();
+        ids.push(ids[0]);
+        let mut expected: Vec<String> = (0..count).map(|number| format!("pod-{number}")).collect();
+        expected.sort();
+        let query = Query { containers: Some(ids), ..Query::default() };
+        assert_eq!(texts(&store, &query), expected);
+        store.settle();
+        assert_eq!(texts(&store, &query), expected);
+    }
+}
+
+#[test]
 fn containers_are_found_by_their_names() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
