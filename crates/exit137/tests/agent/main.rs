@@ -3,6 +3,7 @@
 
 mod collector;
 mod kills;
+mod machine;
 mod node;
 mod rights;
 mod storm;
