@@ -147,9 +147,9 @@ fn otlp(corpus: &Corpus, content: &[u8]) -> io::Result<Vec<u8>> {
         framed.extend_from_slice(&proto);
         corpus.add("otlp_proto", &proto)?;
         // The first byte tells signal and encoding: spans, then metrics.
-        for (as_proto, as_json) in [(0, 0x81), (1, 0x82)] {
-            corpus.add("split", &[&[as_proto], &proto[..]].concat())?;
-            corpus.add("split", &[&[as_json], &json[..]].concat())?;
+        for (as_proto, as_json) in [(0_u8, 0x81_u8), (1, 0x82)] {
+            corpus.add("split", &[&[as_proto][..], &proto].concat())?;
+            corpus.add("split", &[&[as_json][..], &json].concat())?;
         }
         corpus.add_file("otlp_proto", &framed)?;
         piece.extend_from_slice(&json);
