@@ -37,9 +37,16 @@ const BEGINS: &[&[u8]] = &[b"invoked oom-killer", b"Killed process", b"oom-kill:
 /// What was read last, so that a restart does not file it again.
 const POSITION_FILE: &str = "kernel-log.position";
 
-/// Follows the log at `path` until the recorder ends.
-pub(super) fn follow(recorder: &Arc<Recorder>, path: &Path) -> io::Result<()> {
-    let mut log = Log::open(path, recorder.folder())?;
+/// Opens the log at `path` before anything is announced: what is written to it from then on is not missed, nor after a
+/// restart.
+pub(super) fn open(recorder: &Recorder, path: &Path) -> io::Result<Log> {
+    let log = Log::open(path, recorder.folder())?;
+    log.remember(recorder.folder());
+    Ok(log)
+}
+
+/// Follows a log until the recorder ends.
+pub(super) fn follow(recorder: &Arc<Recorder>, mut log: Log) -> io::Result<()> {
     let mut report = Report::default();
     let mut waited = false;
     while !recorder.ending.load(Ordering::Relaxed) {
@@ -133,7 +140,7 @@ fn seconds(nanos: i64) -> String {
 }
 
 /// The log and how far it was read.
-struct Log {
+pub(super) struct Log {
     path: PathBuf,
     file: File,
     is_device: bool,

@@ -234,8 +234,8 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         thread("leaks", &recorder, next::run)?,
         thread("hearing", &recorder, move |recorder| intake::listen(recorder, &mut hearing))?,
     ];
-    if let Some(path) = recorder.config.kernel_log.clone() {
-        threads.push(thread("kernel-log", &recorder, move |recorder| follow(recorder, &path))?);
+    if let Some(log) = kernel_log(&recorder) {
+        threads.push(thread("kernel-log", &recorder, move |recorder| follow(recorder, log))?);
     }
     if cluster.is_none() && recorder.config.kubernetes.enabled {
         let _ = recorder.no_cluster.set("no cluster is configured here".to_owned());
@@ -317,11 +317,21 @@ fn announce(recorder: &Recorder) {
     );
 }
 
-fn follow(recorder: &Arc<Recorder>, path: &Path) {
-    if let Err(error) = kernel::follow(recorder, path) {
-        error!(path = %path.display(), %error, "the kernel log is not followed");
-        let _ = recorder.no_kernel_log.set(error.to_string());
+/// The kernel log that is to be followed, if it can be.
+fn kernel_log(recorder: &Recorder) -> Option<kernel::Log> {
+    let path = recorder.config.kernel_log.as_ref()?;
+    kernel::open(recorder, path).map_err(|error| not_followed(recorder, &error)).ok()
+}
+
+fn follow(recorder: &Arc<Recorder>, log: kernel::Log) {
+    if let Err(error) = kernel::follow(recorder, log) {
+        not_followed(recorder, &error);
     }
+}
+
+fn not_followed(recorder: &Recorder, error: &io::Error) {
+    error!(%error, "the kernel log is not followed");
+    let _ = recorder.no_kernel_log.set(error.to_string());
 }
 
 fn thread(
