@@ -56,6 +56,8 @@ fn note(recorder: &Recorder, summary: &Summary, document: &str) -> Option<Incide
     let public = recorder.config.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
     let own = || recorder.pages.get().map(|address| format!("http://{address}"));
     note.link = public.or_else(own).map(|server| format!("{server}/incidents/{}", summary.id));
+    // Also those whose evidence has aged out.
+    note.kills = usize::try_from(summary.kill_count).unwrap_or(usize::MAX);
     note.settled = summary.settled;
     note.ended = summary.ended_with.as_ref().map(|version| format!("no kill since {version}"));
     Some(note)
