@@ -68,6 +68,12 @@ pub struct KillBody {
     /// cgroup of the victim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_memcg: Option<String>,
+    /// Whom the summary line names; the process that died may be another thread of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary_pid: Option<u32>,
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary_task: Option<String>,
     /// The node ran out.
     pub global: bool,
     /// The cgroup that was killed as a whole.
@@ -171,6 +177,8 @@ impl KillBody {
             }),
             oom_memcg: report.oom_memcg.clone(),
             task_memcg: report.task_memcg.clone(),
+            summary_pid: report.summary_pid,
+            summary_task: report.summary_task.clone(),
             global: report.global,
             group: report.group_kill.clone(),
             memory: report.memory.map(charge),
@@ -200,6 +208,8 @@ impl KillBody {
             constraint,
             oom_memcg: self.oom_memcg,
             task_memcg: self.task_memcg,
+            summary_pid: self.summary_pid,
+            summary_task: self.summary_task,
             global: self.global,
             group_kill: self.group,
             memory: self.memory.map(charge),
