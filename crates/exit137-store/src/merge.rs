@@ -401,8 +401,9 @@ mod tests {
 
     use super::*;
     use crate::piece::Piece;
+    use crate::reading::Query;
     use crate::samples::Sample;
-    use crate::store::{Query, Store};
+    use crate::store::Store;
     use crate::{StoreOptions, folder};
 
     #[test]

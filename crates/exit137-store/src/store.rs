@@ -17,9 +17,9 @@ use crate::database::{self, DatabaseError};
 use crate::direct::Aligned;
 use crate::incidents::{self, Incident, IncidentFilter, Incidents, Kill, Life, Page};
 use crate::options::StoreOptions;
-use crate::piece::{ContainerId, Found, Kind, Piece};
-use crate::record::Entry;
-use crate::segment::{Damage, FileHead, Scratch, Segment};
+use crate::piece::{ContainerId, Found, Piece};
+use crate::reading::{Query, ReadSummary, Reading};
+use crate::segment::{FileHead, Segment};
 use crate::state::State;
 use crate::writer::{self, Ack, AppendError, OpenLog, Owner, Queue, over_budget};
 use crate::{folder, siphash};
@@ -54,72 +54,6 @@ pub enum OpenError {
         source: DatabaseError,
     },
 }
-
-/// Which pieces to read.
-#[derive(Debug, Clone)]
-pub struct Query {
-    /// Of these containers; of all when `None`.
-    pub containers: Option<Vec<ContainerId>>,
-    /// Pieces that tell of this time or a later one.
-    pub from: UnixNanos,
-    /// Pieces that tell of this time or an earlier one.
-    pub to: UnixNanos,
-    /// Of these kinds; of all when it is empty.
-    pub kinds: Vec<Kind>,
-    /// Stop after so many bytes. The newest come first.
-    pub bytes_max: u64,
-}
-
-impl Default for Query {
-    fn default() -> Self {
-        let (from, to) = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
-        Self { containers: None, from, to, kinds: Vec::new(), bytes_max: u64::MAX }
-    }
-}
-
-impl Query {
-    /// With its containers in order, as [`wants`](Self::wants) needs them.
-    fn sorted(&self) -> Self {
-        let mut query = self.clone();
-        if let Some(containers) = &mut query.containers {
-            containers.sort_unstable();
-            containers.dedup();
-        }
-        query
-    }
-
-    pub(crate) fn wants(&self, entry: &Entry) -> bool {
-        let Some(kind) = entry.kind() else {
-            return false;
-        };
-        (self.kinds.is_empty() || self.kinds.contains(&kind))
-            && self.wants_time(entry.first, entry.last)
-            && self
-                .containers
-                .as_ref()
-                .is_none_or(|containers| containers.binary_search(&entry.container).is_ok())
-    }
-
-    fn wants_time(&self, first: i64, last: i64) -> bool {
-        first <= self.to.0 && self.from.0 <= last
-    }
-}
-
-/// What a reading came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ReadSummary {
-    /// Pieces given.
-    pub pieces: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Whether `bytes_max` ended it.
-    pub truncated: bool,
-    /// Records that should have been read and were damaged.
-    pub damaged: u64,
-}
-
-/// Of more containers, reading the whole index costs less than looking for each.
-const PROBED_MAX: usize = 16;
 
 /// Problems are for people: the last ones are enough.
 const PROBLEMS_MAX: usize = 100;
@@ -262,11 +196,11 @@ impl Store {
             let touched = |segment: &&Arc<Segment>| segment.touches(query.from.0, query.to.0);
             (live.segments.iter().filter(touched).cloned().collect::<Vec<_>>(), live.logs.clone())
         };
-        let mut reading =
-            Reading { query, each, summary: ReadSummary::default(), scratch: Scratch::default() };
+        let problem = &|what: String| self.inner.problem(what);
+        let mut reading = Reading::new(query, each);
         for log in logs.iter().rev() {
             let entries = log.entries(&|entry| query.wants(entry));
-            if !reading.pieces(log.records(), &entries, &log.path, &self.inner)? {
+            if !reading.pieces(log.records(), &entries, &log.path, problem)? {
                 return Ok(reading.summary);
             }
         }
@@ -275,11 +209,11 @@ impl Store {
                 Ok(entries) => entries,
                 Err(damage) => {
                     reading.summary.damaged += 1;
-                    self.inner.problem(format!("{}: {damage}", segment.path.display()));
+                    problem(format!("{}: {damage}", segment.path.display()));
                     continue;
                 }
             };
-            if !reading.pieces(segment.records(), &entries, &segment.path, &self.inner)? {
+            if !reading.pieces(segment.records(), &entries, &segment.path, problem)? {
                 break;
             }
         }
@@ -387,70 +321,6 @@ impl Drop for Store {
         if let Err(error) = self.inner.save_catalogue().and_then(|()| self.inner.save_clock()) {
             tracing::warn!(%error, "the catalogue was not saved; the next start makes it anew");
         }
-    }
-}
-
-/// One call of [`Store::read`].
-struct Reading<'a> {
-    query: &'a Query,
-    each: &'a mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
-    summary: ReadSummary,
-    scratch: Scratch,
-}
-
-impl Reading<'_> {
-    /// The entries of a segment that are asked for, by offset.
-    fn wanted(&mut self, segment: &Segment) -> Result<Vec<Entry>, Damage> {
-        let buffer = &mut self.scratch.read;
-        let mut entries = Vec::new();
-        match &self.query.containers {
-            Some(containers) if containers.len() <= PROBED_MAX => {
-                for container in containers {
-                    entries.append(&mut segment.entries_of(*container, buffer)?);
-                }
-            }
-            _ => entries = segment.entries(buffer)?,
-        }
-        entries.retain(|entry| self.query.wants(entry));
-        entries.sort_unstable_by_key(|entry| entry.offset);
-        entries.dedup_by_key(|entry| entry.offset);
-        Ok(entries)
-    }
-
-    /// Gives the pieces of some records; `false` when that is enough.
-    fn pieces(
-        &mut self,
-        records: crate::segment::Records<'_>,
-        entries: &[Entry],
-        path: &Path,
-        inner: &Inner,
-    ) -> io::Result<bool> {
-        let Self { query, each, summary, scratch } = self;
-        let mut go_on = true;
-        let mut damaged = 0;
-        records.each_piece(
-            entries,
-            scratch,
-            &mut |damage| {
-                damaged += 1;
-                inner.problem(format!("{}: {damage}", path.display()));
-            },
-            &mut |found| {
-                if !query.wants_time(found.first.0, found.last.0) {
-                    return true;
-                }
-                let bytes = found.bytes.len() as u64;
-                summary.truncated = summary.bytes + bytes > query.bytes_max;
-                go_on = !summary.truncated && each(found).is_continue();
-                if !summary.truncated {
-                    summary.pieces += 1;
-                    summary.bytes += bytes;
-                }
-                go_on
-            },
-        )?;
-        summary.damaged += damaged;
-        Ok(go_on)
     }
 }
 

@@ -56,6 +56,10 @@ impl Told {
         assert!(kills.iter().all(sure), "{self:#?}");
     }
 
+    fn count(&self) -> usize {
+        self.verdict["incidents"][0]["kills"].as_array().map_or(0, Vec::len)
+    }
+
     #[track_caller]
     fn is_quiet(&self) {
         assert!(self.verdict.is_null(), "{self:#?}");
@@ -99,10 +103,12 @@ fn check(cases: &BTreeMap<String, Told>) {
     case("main").killed("unknown", &[dd(true)]);
     case("child").is(0, "survived\n");
     case("child").killed("child_process", &[dd(false)]);
-    // Four of 20 MiB do not fit into 48 MiB, two do.
+    // Four of 20 MiB do not fit into 48 MiB, two do; two that ask at the same moment may both go.
     case("several").is(0, "survived\n");
     let child = ("container", 48, "dd", false);
-    case("several").killed("child_process", &[child, child]);
+    let count = case("several").count();
+    assert!((2..=3).contains(&count), "{count} killed");
+    case("several").killed("child_process", &vec![child; count]);
     case("repeat").is(137, "");
     case("repeat").killed("unknown", &[dd(true), dd(true), dd(true)]);
     case("tmpfs").is(137, "");

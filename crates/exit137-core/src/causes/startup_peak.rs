@@ -75,11 +75,13 @@ impl Examine for StartupPeak {
         let seconds = super::mean(features, |f| f.life_seconds);
         let limit =
             incident.latest().limit().map(|limit| format!(" of {}", Bytes(limit as u64))).unwrap_or_default();
+        let served = features.last().and_then(|f| f.served).unwrap_or_default();
+        let before = if served == 0 { "before it served anything" } else { "before it had served much" };
         match seconds {
             Some(seconds) => format!(
-                "killed about {seconds:.0} s after its start, before it served anything: starting needs more than the limit{limit}"
+                "killed about {seconds:.0} s after its start, {before}: starting needs more than the limit{limit}"
             ),
-            None => format!("killed before it served anything: starting needs more than the limit{limit}"),
+            None => format!("killed {before}: starting needs more than the limit{limit}"),
         }
     }
 }
