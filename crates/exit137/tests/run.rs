@@ -72,7 +72,10 @@ fn a_python_service_with_stock_packages_has_its_endpoint_named() {
     is_a_leak_of(&killed(run, &record), "GET /search", "shop", 0.8..1.3);
 }
 
+// Near its limit Node.js reads its own code from the disk again and again; on a slow disk the kernel takes minutes to
+// find that it is out of memory.
 #[test]
+#[ignore = "takes from half a minute to many; run with `--ignored`"]
 fn a_node_service_with_stock_packages_has_its_endpoint_named() {
     let modules = packages("node").join("node/node_modules");
     let scratch = tempfile::tempdir().expect("a folder");

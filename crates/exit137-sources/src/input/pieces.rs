@@ -105,7 +105,8 @@ mod tests {
         let sample = |second: u8| {
             format!(r#"{{"time":"2026-11-22T10:00:{second:02}Z","container_id":"a","usage":1}}"#)
         };
-        let mut first = Pieces::new(1 << 20);
+        // Workers take their share of the room in large parts.
+        let mut first = Pieces::new(1 << 30);
         let mut second = first.worker();
         first.json("cgroup.jsonl", sample(2).as_bytes());
         second.json("cgroup.jsonl", sample(1).as_bytes());
