@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use exit137_core::time::UnixNanos;
 use rusqlite::{Connection, Row, params};
 
-use crate::database::{DatabaseError, While};
+use crate::database::{DatabaseError, While, fact};
 use crate::piece::{ContainerId, Identity, Kind};
 
 /// One container that pieces were received from.
@@ -19,7 +19,7 @@ pub struct Container {
     pub first: UnixNanos,
     /// The latest.
     pub last: UnixNanos,
-    /// Pieces received, kept or not. After a kill, those of the last seconds may be counted twice.
+    /// Pieces received, kept or not.
     pub pieces: u64,
     /// Spans, samples and so on in them.
     pub items: u64,
@@ -47,10 +47,32 @@ impl Default for ContainerFilter {
     }
 }
 
+/// A place in the logs: everything before it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Mark {
+    /// The number of the log.
+    pub log: u64,
+    /// From its start.
+    pub offset: u64,
+}
+
+impl Mark {
+    /// After the last byte of a log.
+    pub fn after(log: u64) -> Self {
+        Self { log, offset: u64::MAX }
+    }
+}
+
 /// What was received since the database was last told.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     containers: HashMap<ContainerId, Container>,
+    /// Up to where pieces are in here or in the database.
+    pub counted: Mark,
+    /// Up to where the database knows them.
+    pub saved: Mark,
+    /// How often a new database was begun: what was taken out for an old one is counted anew.
+    pub begun: u64,
 }
 
 impl Pending {
@@ -97,11 +119,11 @@ impl Pending {
     }
 }
 
-/// Tells the database what was received, and up to which log it knows everything.
+/// Tells the database what was received, and up to where: both or neither, so that nothing is counted twice.
 pub(crate) fn save(
     connection: &mut Connection,
     containers: &[Container],
-    catalogued_log: u64,
+    counted: Mark,
 ) -> Result<(), DatabaseError> {
     let write = |connection: &mut Connection| -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
@@ -129,11 +151,19 @@ pub(crate) fn save(
                 update.execute(params![id, first, last, clamp(pieces), clamp(items), clamp(bytes)])?;
             }
         }
-        let fact = "INSERT OR REPLACE INTO fact (name, number) VALUES ('catalogued_log', ?1)";
-        transaction.execute(fact, [clamp(catalogued_log)])?;
+        let fact = "INSERT OR REPLACE INTO fact (name, number) VALUES ('catalogued_log', ?1), ('catalogued_offset', ?2)";
+        transaction.execute(fact, [clamp(counted.log), clamp(counted.offset)])?;
         transaction.commit()
     };
     write(connection).doing("saving the catalogue")
+}
+
+/// Up to where the database knows what was received. Without an offset, as earlier versions wrote it, it is the
+/// whole log.
+pub(crate) fn saved(connection: &Connection) -> Result<Mark, DatabaseError> {
+    let log = fact(connection, "catalogued_log")?.unwrap_or(0);
+    let offset = fact(connection, "catalogued_offset")?.unwrap_or(u64::MAX);
+    Ok(Mark { log, offset })
 }
 
 fn clamp(number: u64) -> i64 {

@@ -74,10 +74,11 @@ fn repair(path: &Path, problems: &mut Vec<String>) -> Result<(), Damage> {
     Ok(())
 }
 
-/// Whose pieces these are: for a catalogue that does not know them.
+/// Whose pieces these are, of those at `from` and after it: for a catalogue that does not know them.
 pub(crate) fn catalogue(
     entries: &[Entry],
     records: Records<'_>,
+    from: u64,
     pending: &mut Pending,
 ) -> Result<(), Damage> {
     let mut buffer = Aligned::default();
@@ -91,7 +92,7 @@ pub(crate) fn catalogue(
         }
         true
     })?;
-    for entry in entries.iter().filter(|entry| entry.kind().is_some()) {
+    for entry in entries.iter().filter(|entry| entry.kind().is_some() && entry.offset >= from) {
         if let Some(identity) = identities.get(&entry.container) {
             pending.add(
                 identity,

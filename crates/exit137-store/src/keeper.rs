@@ -170,6 +170,7 @@ impl<'a> Keeper<'a> {
             let expired = entry.kind().is_some_and(|kind| self.expired(kind, segment, now));
             if expired { Some(Reason::Age) } else { drop(entry, segment) }
         };
+        self.let_know(inputs);
         let newest = inputs.iter().max_by_key(|input| input.end.newest_seconds);
         let plan = Plan {
             drop: &aged,
@@ -179,6 +180,16 @@ impl<'a> Keeper<'a> {
         let Merged { segment, dropped, damage } = merge(inputs, &self.inner.segments_folder(), &plan)?;
         damage.into_iter().for_each(|damage| self.inner.problem(damage));
         self.replace(inputs, segment, dropped)
+    }
+
+    /// Tells the database whose pieces these segments hold, before they are gone or others hold them.
+    fn let_know(&self, segments: &[Arc<Segment>]) {
+        if !self.inner.knows(segments)
+            && let Err(error) = self.inner.save_catalogue()
+        {
+            // Room is made nevertheless; at worst the catalogue counts too little.
+            self.inner.problem(format!("{error}: the catalogue was not saved; trying again"));
+        }
     }
 
     /// Readers find `new` instead of `old` from now on.
@@ -243,6 +254,7 @@ impl<'a> Keeper<'a> {
         let Some(oldest) = segments.iter().find(bulky).or(segments.first()) else {
             return Ok(());
         };
+        self.let_know(std::slice::from_ref(oldest));
         let mut dropped = Tally::default();
         for entry in oldest.entries(&mut Aligned::default()).unwrap_or_default() {
             dropped.add(&entry, Reason::Budget);

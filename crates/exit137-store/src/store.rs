@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use exit137_core::time::UnixNanos;
 
-use crate::catalogue::{self, Container, ContainerFilter, Dropped, Pending};
+use crate::catalogue::{self, Container, ContainerFilter, Dropped, Mark, Pending};
 use crate::clock::{Clock, wall_seconds};
 use crate::database::{self, DatabaseError};
 use crate::direct::Aligned;
@@ -19,6 +19,7 @@ use crate::incidents::{self, Incident, IncidentFilter, Incidents, Kill, Life, Pa
 use crate::options::StoreOptions;
 use crate::piece::{ContainerId, Found, Piece};
 use crate::reading::{Query, ReadSummary, Reading};
+use crate::record::Entry;
 use crate::segment::{FileHead, Segment};
 use crate::state::State;
 use crate::writer::{self, Ack, AppendError, OpenLog, Owner, Queue, over_budget};
@@ -118,7 +119,7 @@ impl Store {
         let clock_error = |source| OpenError::Database { path: path.clone(), source };
         let fact = |name| database::fact(&database, name).map_err(clock_error);
         let reached = opened.newest_seconds.max(fact("clock_seconds")?.unwrap_or(0));
-        let catalogued = fact("catalogued_log")?.unwrap_or(0);
+        let catalogued = catalogue::saved(&database).map_err(clock_error)?;
         let clock = Clock::resume(reached, fact("wall_seconds")?, wall_seconds());
         let inner = Arc::new(Inner {
             folder: folder.to_owned(),
@@ -361,9 +362,10 @@ impl Inner {
             if let Err(error) = folder::renew_database(&self.database_path(), &mut database, &mut problems) {
                 problems.push(format!("{error}: no new database"));
             }
+            self.pending().begun += 1;
             drop(database);
             problems.into_iter().for_each(|problem| self.problem(problem));
-            self.catalogue_after(0);
+            self.catalogue_after(Mark::default());
         }
         result
     }
@@ -378,17 +380,30 @@ impl Inner {
 
     /// Tells the database which containers pieces were received from.
     pub(crate) fn save_catalogue(&self) -> Result<(), DatabaseError> {
-        // What was sealed before is in `pending` as a whole: segments are only looked at again from here on.
-        let catalogued = self.last_sealed_log();
-        let containers = self.pending().take();
+        let (containers, counted, begun) = {
+            let mut pending = self.pending();
+            (pending.take(), pending.counted, pending.begun)
+        };
         if containers.is_empty() {
             return Ok(());
         }
-        let saved = self.with_database(|database| catalogue::save(database, &containers, catalogued));
-        if saved.is_err() {
-            self.pending().put_back(containers);
+        let is_old = || self.pending().begun != begun;
+        let saved = self.with_database(|database| {
+            if is_old() { Ok(()) } else { catalogue::save(database, &containers, counted) }
+        });
+        let mut pending = self.pending();
+        match &saved {
+            _ if pending.begun != begun => {}
+            Ok(()) => pending.saved = pending.saved.max(counted),
+            Err(_) => pending.put_back(containers),
         }
         saved
+    }
+
+    /// Whether the database knows all pieces of these segments; else a rewritten one would not tell which it knows.
+    pub(crate) fn knows(&self, segments: &[Arc<Segment>]) -> bool {
+        let saved = self.pending().saved;
+        segments.iter().all(|segment| segment.head.last_log < saved.log)
     }
 
     pub(crate) fn save_clock(&self) -> Result<(), DatabaseError> {
@@ -399,23 +414,39 @@ impl Inner {
     }
 
     /// Notes whose pieces the segments hold that the database was not told of: a kill came before, or it is new.
-    fn catalogue_after(&self, catalogued_log: u64) {
-        let logs = self.live.read().unwrap_or_else(PoisonError::into_inner).logs.clone();
-        let mut pending = Pending::default();
-        for segment in self.segments().iter().filter(|segment| segment.head.last_log > catalogued_log) {
+    fn catalogue_after(&self, saved: Mark) {
+        // Nothing is counted by others meanwhile.
+        let mut pending = self.pending();
+        let (segments, logs) = {
+            let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+            (live.segments.clone(), live.logs.clone())
+        };
+        pending.take();
+        let sealed = segments.iter().map(|segment| segment.head.last_log).max().unwrap_or(0);
+        (pending.counted, pending.saved) = (pending.counted.max(Mark::after(sealed)), saved);
+        for segment in segments {
+            let head = &segment.head;
+            let from = match head.first_log.cmp(&saved.log) {
+                std::cmp::Ordering::Greater => 0,
+                // Only in a log do offsets stay what they were; segments are made of logs that are known.
+                std::cmp::Ordering::Equal if head.generation == 0 => saved.offset,
+                _ => continue,
+            };
             let entries = segment.entries(&mut Aligned::default());
-            let noted =
-                entries.and_then(|entries| folder::catalogue(&entries, segment.records(), &mut pending));
+            let noted = entries
+                .and_then(|entries| folder::catalogue(&entries, segment.records(), from, &mut pending));
             if let Err(damage) = noted {
                 self.problem(format!("{}: {damage}", segment.path.display()));
             }
         }
         for log in logs {
-            if let Err(damage) = folder::catalogue(&log.entries(&|_| true), log.records(), &mut pending) {
+            let counted = pending.counted;
+            let is_counted = |entry: &Entry| Mark { log: log.head.first_log, offset: entry.offset } < counted;
+            let entries = log.entries(&is_counted);
+            if let Err(damage) = folder::catalogue(&entries, log.records(), 0, &mut pending) {
                 self.problem(format!("{}: {damage}", log.path.display()));
             }
         }
-        self.pending().put_back(pending.take());
     }
 
     /// A nonce that no other file of this store has.
@@ -437,14 +468,6 @@ impl Inner {
     /// The sealed segments, the oldest first.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).segments.clone()
-    }
-
-    /// The last log before which all are sealed.
-    fn last_sealed_log(&self) -> u64 {
-        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
-        let sealed = live.segments.iter().map(|segment| segment.head.last_log).max().unwrap_or(0);
-        let open = live.logs.iter().map(|log| log.head.first_log).min().unwrap_or(u64::MAX);
-        sealed.min(open - 1)
     }
 
     /// Whether a log that is not sealed has a number in this range.
@@ -489,13 +512,14 @@ impl Owner for Inner {
         self.live.write().unwrap_or_else(PoisonError::into_inner).logs.push(Arc::clone(log));
     }
 
-    fn appended(&self, pieces: &[(Piece, u32)], stored_bytes: u64) {
+    fn appended(&self, pieces: &mut dyn Iterator<Item = &Piece>, stored_bytes: u64, counted: Mark) {
         self.appended_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
         let mut pending = self.pending();
-        for (piece, _) in pieces {
+        for piece in pieces {
             let bytes = piece.bytes.len() as u64;
             pending.add(&piece.container, piece.first.0, piece.last.0, 1, u64::from(piece.count), bytes);
         }
+        pending.counted = counted;
     }
 
     fn sealed(&self, log: &Arc<OpenLog>) {

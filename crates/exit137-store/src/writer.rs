@@ -9,6 +9,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use crate::catalogue::Mark;
 use crate::direct::{self, Appender};
 use crate::piece::{ContainerId, Identity, Piece};
 use crate::record::{BODY_BYTES_MAX, Entry, HEAD_BYTES, KIND_IDENTITY, RECORD_ALIGNMENT};
@@ -220,8 +221,8 @@ pub(crate) trait Owner: Send + Sync {
     fn next_log(&self) -> (PathBuf, FileHead, u64);
     /// Readers find pieces in `log` from now on.
     fn opened(&self, log: &Arc<OpenLog>, reserved_bytes: u64);
-    /// Pieces are durable.
-    fn appended(&self, pieces: &[(Piece, u32)], stored_bytes: u64);
+    /// Pieces are durable: `stored_bytes` in the log, up to `counted`.
+    fn appended(&self, pieces: &mut dyn Iterator<Item = &Piece>, stored_bytes: u64, counted: Mark);
     /// `log` is sealed and should be read as a segment; or it cannot be, and stays as it is.
     fn sealed(&self, log: &Arc<OpenLog>);
     /// Why nothing may be written now.
@@ -276,9 +277,9 @@ fn write(log: &mut Option<LogWriter>, group: &[Batch], owner: &dyn Owner) -> Res
             writer.entries += entries.len();
             let open = &writer.open;
             open.entries.write().unwrap_or_else(PoisonError::into_inner).append(&mut entries);
-            let stored = writer.file.position() - before;
-            group.iter().for_each(|batch| owner.appended(&batch.pieces, 0));
-            owner.appended(&[], stored);
+            let counted = Mark { log: open.head.first_log, offset: writer.file.position() };
+            let mut pieces = group.iter().flat_map(|batch| &batch.pieces).map(|(piece, _)| piece);
+            owner.appended(&mut pieces, counted.offset - before, counted);
             Ok(())
         }
         Err(error) => {

@@ -69,6 +69,8 @@ fn child() {
             let (store, next) = (&store, &next);
             scope.spawn(move || append_for_ever(store, next, round, thread));
         }
+        // Saves the catalogue all the time, so that kills fall into that too.
+        scope.spawn(|| while store.containers(&Default::default()).is_ok() {});
     });
 }
 
@@ -139,10 +141,13 @@ fn check(folder: &Path, acknowledged: &HashSet<(u64, u64, u64)>, round: u64) {
         missing.remove(&key);
         ControlFlow::Continue(())
     });
-    assert_eq!(summary.expect("the store is read").damaged, 0, "round {round}");
+    let summary = summary.expect("the store is read");
+    assert_eq!(summary.damaged, 0, "round {round}");
     assert!(missing.is_empty(), "round {round}: {} of {} are missing", missing.len(), acknowledged.len());
     assert_eq!(store.problems(), [""; 0], "round {round}");
     let catalogue = store.containers(&Default::default()).expect("the catalogue is read");
     let expected: HashSet<u64> = acknowledged.iter().map(|(.., number)| number % 40).collect();
     assert!(catalogue.len() >= expected.len(), "round {round}: {} containers are known", catalogue.len());
+    let counted: u64 = catalogue.iter().map(|container| container.pieces).sum();
+    assert_eq!(counted, summary.pieces, "round {round}: each piece is counted once");
 }
