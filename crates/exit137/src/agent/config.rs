@@ -34,6 +34,13 @@ pub(crate) struct Config {
     /// `k8s.node.name`; else the host's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) node_name: Option<String>,
+    /// Where names are asked for when the kubelet's files cannot be read: `auto` (the API of the cluster that the agent runs in),
+    /// `never`, or the API's address.
+    pub(crate) kubernetes_api: String,
+    /// The token for it.
+    pub(crate) kubernetes_token_file: PathBuf,
+    /// Authorities (PEM) that vouch for it.
+    pub(crate) kubernetes_ca_file: PathBuf,
     /// Between two looks at a container that is neither near its limit nor quiet.
     pub(crate) interval: Span,
     /// Whether quiet containers are looked at less often.
@@ -59,6 +66,9 @@ impl Default for Config {
             cgroup_root: "/".to_owned(),
             kernel_log: PathBuf::from("/dev/kmsg"),
             node_name: None,
+            kubernetes_api: "auto".to_owned(),
+            kubernetes_token_file: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount/token"),
+            kubernetes_ca_file: PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"),
             interval: Span::seconds(1),
             rest: true,
             export_interval: Span::seconds(10),

@@ -1,4 +1,4 @@
-//! Posts bytes over HTTP/1.1, with TLS where the address says so: one connection that is kept, blocking, with a time limit on
+//! Sends and fetches over HTTP/1.1, with TLS where the address says so: one connection that is kept, blocking, with a time limit on
 //! everything. A client library would bring a runtime that takes more memory than the rest of the agent.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,8 +14,15 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 /// To connect, and for each read and write.
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Answers are a few bytes; of a longer one the rest is not read, and the connection is closed.
+/// Answers to what is sent are a few bytes.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// Status line and headers.
+const HEAD_BYTES_MAX: u64 = 64 << 10;
+
+/// A chunk's size, with extensions that nobody uses.
+const CHUNK_LINE_BYTES_MAX: u64 = 1024;
+const TRAILERS_MAX: usize = 16;
 
 /// Where certificates of authorities lie on the distributions that there are.
 const CERTIFICATES: [&str; 3] =
@@ -138,13 +145,29 @@ impl Client {
         Ok(Self { endpoint, headers: lines, tls, stream: None })
     }
 
-    /// Posts a protobuf message to `path`. A connection that was closed while it was idle is opened anew, once.
+    /// Posts a protobuf message to `path`.
     pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> io::Result<Answer> {
+        self.request("POST", path, Some(body), ANSWER_BYTES_MAX)
+    }
+
+    /// Fetches JSON from `path`; a body of more than `bytes_max` is cut off there.
+    pub(crate) fn get(&mut self, path: &str, bytes_max: u64) -> io::Result<Answer> {
+        self.request("GET", path, None, bytes_max)
+    }
+
+    /// A connection that was closed while it was idle is opened anew, once.
+    fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        bytes_max: u64,
+    ) -> io::Result<Answer> {
         let reused = self.stream.is_some();
-        let mut result = self.attempt(path, body);
+        let mut result = self.attempt(method, path, body, bytes_max);
         if result.is_err() && reused {
             self.stream = None;
-            result = self.attempt(path, body);
+            result = self.attempt(method, path, body, bytes_max);
         }
         if result.is_err() {
             self.stream = None;
@@ -152,24 +175,32 @@ impl Client {
         result
     }
 
-    fn attempt(&mut self, path: &str, body: &[u8]) -> io::Result<Answer> {
+    fn attempt(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        bytes_max: u64,
+    ) -> io::Result<Answer> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => self.connect()?,
         };
         let Endpoint { host, port, prefix, .. } = &self.endpoint;
+        let about = body.map_or_else(
+            || "Accept: application/json\r\n".to_owned(),
+            |body| format!("Content-Type: application/x-protobuf\r\nContent-Length: {}\r\n", body.len()),
+        );
         let head = format!(
-            "POST {prefix}{path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: exit137-agent/{}\r\n\
-             Content-Type: application/x-protobuf\r\nContent-Length: {}\r\n{}\r\n",
+            "{method} {prefix}{path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: exit137-agent/{}\r\n{about}{}\r\n",
             env!("CARGO_PKG_VERSION"),
-            body.len(),
             self.headers
         );
         let out = stream.get_mut();
         out.write_all(head.as_bytes())?;
-        out.write_all(body)?;
+        out.write_all(body.unwrap_or_default())?;
         out.flush()?;
-        let (answer, keep) = answer(&mut stream)?;
+        let (answer, keep) = answer(&mut stream, bytes_max)?;
         if keep {
             self.stream = Some(stream);
         }
@@ -219,11 +250,10 @@ fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, EndpointError> {
 }
 
 /// Reads the answer, and whether the connection can be used again.
-fn answer(stream: &mut impl BufRead) -> io::Result<(Answer, bool)> {
-    let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not HTTP: expected {what}"));
+fn answer(stream: &mut impl BufRead, bytes_max: u64) -> io::Result<(Answer, bool)> {
     let mut line = String::new();
-    let mut limited = stream.take(ANSWER_BYTES_MAX);
-    limited.read_line(&mut line)?;
+    let mut head = stream.by_ref().take(HEAD_BYTES_MAX);
+    head.read_line(&mut line)?;
     if line.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
@@ -232,7 +262,7 @@ fn answer(stream: &mut impl BufRead) -> io::Result<(Answer, bool)> {
     let (mut length, mut retry_after, mut keep, mut chunked) = (None, None, true, false);
     loop {
         line.clear();
-        if limited.read_line(&mut line)? == 0 {
+        if head.read_line(&mut line)? == 0 {
             return Err(bad("a header's end"));
         }
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
@@ -245,21 +275,63 @@ fn answer(stream: &mut impl BufRead) -> io::Result<(Answer, bool)> {
             _ => {}
         }
     }
-    let empty = status == 204 || status == 304;
+    // Of a longer answer the rest is not read, and the connection is closed: the status may be all that is wanted.
     let mut body = Vec::new();
-    match length {
-        _ if empty => {}
-        Some(length) if length <= ANSWER_BYTES_MAX && !chunked => {
-            limited.set_limit(length);
-            limited.read_to_end(&mut body)?;
-            if body.len() as u64 != length {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+    let whole = match length {
+        _ if status == 204 || status == 304 => true,
+        _ if chunked => chunks(stream, bytes_max, &mut body)?,
+        Some(length) => part(stream, length, bytes_max, &mut body)?,
+        // It ends with the connection.
+        None => {
+            stream.take(bytes_max).read_to_end(&mut body)?;
+            false
         }
-        // Its end would have to be looked for; a new connection is as cheap.
-        _ => keep = false,
-    }
+    };
+    keep &= whole;
     Ok((Answer { status, retry_after, body }, keep))
+}
+
+fn bad(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("not HTTP: expected {what}"))
+}
+
+/// Appends the next `length` bytes to `body`; not all of them when it would become longer than `bytes_max`, and says so.
+fn part(stream: &mut impl BufRead, length: u64, bytes_max: u64, body: &mut Vec<u8>) -> io::Result<bool> {
+    let wanted = length.min(bytes_max.saturating_sub(body.len() as u64));
+    // Space is made as bytes come, not as they are promised.
+    let read = stream.take(wanted).read_to_end(body)?;
+    if read as u64 == wanted { Ok(wanted == length) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+/// A body in chunks (RFC 9112, section 7.1), and whether it was read to its end.
+fn chunks(stream: &mut impl BufRead, bytes_max: u64, body: &mut Vec<u8>) -> io::Result<bool> {
+    let mut line = String::new();
+    let mut next_line = |stream: &mut dyn BufRead| {
+        line.clear();
+        stream.take(CHUNK_LINE_BYTES_MAX).read_line(&mut line)?;
+        if line.ends_with('\n') { Ok(line.trim_end().to_owned()) } else { Err(bad("a line of a chunk")) }
+    };
+    loop {
+        let line = next_line(stream)?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = u64::from_str_radix(size, 16).map_err(|_| bad("the size of a chunk"))?;
+        if size == 0 {
+            break;
+        }
+        if !part(stream, size, bytes_max, body)? {
+            return Ok(false);
+        }
+        if !next_line(stream)?.is_empty() {
+            return Err(bad("the end of a chunk"));
+        }
+    }
+    // Trailers are nothing to us.
+    for _ in 0..TRAILERS_MAX {
+        if next_line(stream)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Err(bad("the end of the trailers"))
 }
 
 #[cfg(test)]
@@ -289,7 +361,7 @@ mod tests {
     #[test]
     fn answers_are_read_to_their_end() {
         let read = |text: &str| {
-            answer(&mut text.as_bytes()).ok().map(|(answer, keep)| (answer.status, answer.body, keep))
+            answer(&mut text.as_bytes(), 8).ok().map(|(answer, keep)| (answer.status, answer.body, keep))
         };
         let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab";
         assert_eq!(read(ok), Some((200, b"ab".to_vec(), true)));
@@ -297,10 +369,17 @@ mod tests {
             read("HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
             Some((503, vec![], false))
         );
-        assert_eq!(
-            read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-            Some((200, vec![], false))
-        );
+        let chunked =
+            |rest: &str| read(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{rest}"));
+        assert_eq!(chunked("0\r\n\r\n"), Some((200, vec![], true)));
+        assert_eq!(chunked("2;x=y\r\nab\r\n1\r\nc\r\n0\r\nX: y\r\n\r\n"), Some((200, b"abc".to_vec(), true)));
+        for rest in ["", "2\r\nab", "2\r\nabc\r\n0\r\n\r\n", "x\r\n", "ffffffffffffffff\r\n"] {
+            assert_eq!(chunked(rest), None, "{rest}");
+        }
+        assert_eq!(read("HTTP/1.1 200 OK\r\n\r\nab"), Some((200, b"ab".to_vec(), false)));
+        let long = Some((200, b"12345678".to_vec(), false));
+        assert_eq!(read("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n123456789"), long);
+        assert_eq!(chunked("9\r\n123456789\r\n0\r\n\r\n"), long);
         assert_eq!(read("HTTP/1.1 204 No Content\r\n\r\n"), Some((204, vec![], true)));
         for text in
             ["", "SSH-2.0\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na", "HTTP/1.1 200 OK\r\n"]
@@ -308,7 +387,7 @@ mod tests {
             assert_eq!(read(text), None, "{text}");
         }
         let busy = "HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n";
-        let (busy, _) = answer(&mut busy.as_bytes()).expect("an answer");
+        let (busy, _) = answer(&mut busy.as_bytes(), 8).expect("an answer");
         assert_eq!(busy.retry_after, Some(Duration::from_secs(7)));
     }
 }

@@ -7,6 +7,7 @@
 //! kmsg, tracepoint ──▶ reports ───┴▶ ledger ─▶ records
 //! ```
 
+mod api_names;
 pub(crate) mod config;
 mod export;
 mod http;

@@ -1,12 +1,15 @@
-//! Which pod and container an ID stands for, by what the kubelet leaves on the node. Read again only for those that are unknown,
-//! and not more often than every few seconds: a log's link appears a moment after the container.
+//! Which pod and container an ID stands for, by what the kubelet leaves on the node, or by the API where that cannot be read.
+//! Looked for again only for those that are unknown, and not more often than every few seconds: a log's link appears a moment
+//! after the container.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use exit137_core::kernel::cgroup_path::CgroupIdentity;
 use exit137_sources::node::containers::{Kubelet, Names};
+
+use super::api_names::ApiNames;
+use super::config::Config;
 
 /// A container that has no log will not get one soon: the sandbox has none, nor has anything outside of Kubernetes.
 const READ_PAUSE: Duration = Duration::from_secs(3);
@@ -14,29 +17,39 @@ const READ_PAUSE: Duration = Duration::from_secs(3);
 /// Names of containers and pods that are gone are kept, for kills that are heard late; then all is read anew.
 const KNOWN_MAX: usize = 20_000;
 
+/// Names by container ID, and of pods by UID.
+pub(super) type Found = (Vec<(String, Names)>, Vec<(String, Names)>);
+
+/// Where names come from.
+#[derive(Debug)]
+enum Source {
+    Files(Kubelet),
+    Api(ApiNames),
+    None,
+}
+
 /// What is known.
 #[derive(Debug)]
 pub(super) struct NameBook {
-    kubelet: Kubelet,
+    source: Source,
     containers: HashMap<String, Names>,
     pods: HashMap<String, Names>,
     read_at: Option<Duration>,
 }
 
 impl NameBook {
-    /// Nothing is read yet.
-    pub(super) fn new(sysroot: &Path) -> Self {
-        Self {
-            kubelet: Kubelet::new(sysroot),
-            containers: HashMap::new(),
-            pods: HashMap::new(),
-            read_at: None,
-        }
-    }
-
-    /// Whether the kubelet's files can be read.
-    pub(super) fn is_readable(&self) -> bool {
-        self.kubelet.is_readable()
+    /// Finds out where names can be had; why not, when nowhere. `node` is this node's name in the API.
+    pub(super) fn open(config: &Config, node: &str) -> (Self, Result<(), String>) {
+        let kubelet = Kubelet::new(&config.sysroot);
+        let (source, outcome) = if kubelet.is_readable() {
+            (Source::Files(kubelet), Ok(()))
+        } else {
+            match ApiNames::start(config, node) {
+                Ok(names) => (Source::Api(names), Ok(())),
+                Err(why) => (Source::None, Err(format!("no /var/log/containers or /var/log/pods; {why}"))),
+            }
+        };
+        (Self { source, containers: HashMap::new(), pods: HashMap::new(), read_at: None }, outcome)
     }
 
     /// The names of `identity`, as far as they are known at `now`.
@@ -46,14 +59,22 @@ impl NameBook {
         {
             return Some(names);
         }
-        if self.read_at.is_none_or(|at| now.saturating_sub(at) >= READ_PAUSE) {
+        let is_time = self.read_at.is_none_or(|at| now.saturating_sub(at) >= READ_PAUSE);
+        if is_time {
             self.read_at = Some(now);
+        }
+        let found = match &mut self.source {
+            Source::Files(kubelet) if is_time => Some((kubelet.by_container_id(), kubelet.by_pod_uid())),
+            Source::Api(api) => api.answer(is_time),
+            Source::Files(_) | Source::None => None,
+        };
+        if let Some((containers, pods)) = found {
             if self.containers.len() + self.pods.len() > KNOWN_MAX {
                 self.containers.clear();
                 self.pods.clear();
             }
-            self.containers.extend(self.kubelet.by_container_id());
-            self.pods.extend(self.kubelet.by_pod_uid());
+            self.containers.extend(containers);
+            self.pods.extend(pods);
         }
         self.known(identity)
     }

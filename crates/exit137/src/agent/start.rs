@@ -68,16 +68,19 @@ impl Agent {
         let victims = open_victims(&config, &epoll, &mut tiers);
         let kernel_clock =
             victims.as_ref().map_or_else(KernelClock::default, |v| KernelClock::measured_in(v.instance()));
+        let node = config.node_name.clone().unwrap_or_else(host_name);
+        let (names, outcome) = NameBook::open(&config, &node);
+        tiers.push(Tier::new("names", outcome, LOST_NAMES));
         let only_watched = !config.cgroup_root.trim_matches('/').is_empty();
         let mut agent = Self {
-            node: config.node_name.clone().unwrap_or_else(host_name),
+            node,
             boot_id,
             proc: below(&config.sysroot, "/proc"),
             clock: Instant::now(),
             epoll,
             watch: Watch::new(hierarchy, 1),
             ledger: Ledger::new(only_watched, kmsg.is_some()),
-            names: NameBook::new(&config.sysroot),
+            names,
             journals: Journals::default(),
             kmsg,
             victims,
@@ -124,12 +127,6 @@ impl Agent {
         let processes =
             std::fs::read_to_string(self.proc.join("1/status")).map_err(|error| error.to_string());
         tiers.push(Tier::new("processes", processes, LOST_PROCESSES));
-        let names = self
-            .names
-            .is_readable()
-            .then_some(())
-            .ok_or("no /var/log/containers or /var/log/pods".to_owned());
-        tiers.push(Tier::new("names", names, LOST_NAMES));
         let containers = self.watch.alive().count();
         let target = if sends { self.config.endpoint.clone() } else { None };
         let target = target

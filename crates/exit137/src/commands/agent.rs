@@ -15,7 +15,7 @@ Watches the containers of the node that it runs on, and hears every OOM kill: al
 those that the Kubernetes API never shows. Before a container meets its limit, its processes are photographed.
 
 Metrics and kills are sent as OTLP to `exit137 serve` or to any collector. What cannot be delivered waits on disk. It needs \
-no API access; what it may not read on the node it says at the start, with what is lost by that. It writes nothing to \
+no API access, unless the kubelet's files cannot be read for names; what it may not read on the node it says at the start, with what is lost by that. It writes nothing to \
 containers, and ends none.
 
 Each setting can be given in a file (--config), in the environment, or as an option; the later of these overrules the \
@@ -154,6 +154,36 @@ pub(super) struct Agent {
     )]
     node_name: Option<String>,
 
+    /// Ask this API for names where the kubelet's files cannot be read: URL, auto, never [default: auto]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "EXIT137_AGENT_KUBERNETES_API",
+        hide_env_values = true,
+        help_heading = "What is watched"
+    )]
+    kubernetes_api: Option<String>,
+
+    /// Token for the Kubernetes API [default: the pod's]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "EXIT137_AGENT_KUBERNETES_TOKEN_FILE",
+        hide_env_values = true,
+        help_heading = "What is watched"
+    )]
+    kubernetes_token_file: Option<PathBuf>,
+
+    /// Authorities (PEM) that vouch for the Kubernetes API [default: the pod's]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "EXIT137_AGENT_KUBERNETES_CA_FILE",
+        hide_env_values = true,
+        help_heading = "What is watched"
+    )]
+    kubernetes_ca_file: Option<PathBuf>,
+
     /// Time between two looks at a container that is far from its limit [default: 1s]
     #[arg(
         long,
@@ -235,6 +265,9 @@ impl Agent {
         set(&mut config.sysroot, self.sysroot);
         set(&mut config.cgroup_root, self.cgroup_root);
         set(&mut config.kernel_log, self.kernel_log);
+        set(&mut config.kubernetes_api, self.kubernetes_api);
+        set(&mut config.kubernetes_token_file, self.kubernetes_token_file);
+        set(&mut config.kubernetes_ca_file, self.kubernetes_ca_file);
         set(&mut config.interval, self.interval);
         set(&mut config.log, self.log);
         config.rest &= !self.no_rest;

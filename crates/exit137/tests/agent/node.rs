@@ -210,6 +210,11 @@ impl Container {
         command.spawn().expect("sh starts")
     }
 
+    /// Whether the last process is gone.
+    pub fn is_empty(&self) -> bool {
+        std::fs::read_to_string(self.folder.join("cgroup.procs")).is_ok_and(|pids| pids.is_empty())
+    }
+
     /// The kernel's own count.
     pub fn counter(&self) -> u64 {
         let files = ["memory.events", "memory.oom_control"]
