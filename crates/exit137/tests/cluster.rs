@@ -283,6 +283,7 @@ async fn an_outage_is_waited_out_and_what_happened_meanwhile_is_told() {
     api.publish("pods", "ADDED", pod("meanwhile"));
     api.publish("pods", "ADDED", pod("short-lived"));
     api.publish("pods", "DELETED", pod("short-lived"));
+    api.publish("pods", "DELETED", pod("p001"));
     // The way from the version that is known to the latest one is forgotten, so all must be listed.
     api.compact("pods");
     watched.until("noticing", |watched| watched.cluster.state().watches[0].phase == Phase::Retrying).await;
@@ -291,6 +292,12 @@ async fn an_outage_is_waited_out_and_what_happened_meanwhile_is_told() {
     watched.catch_up(&api).await;
     assert_eq!(watched.names(ChangeType::Seen), ["p000", "p001", "meanwhile"]);
     assert_eq!(watched.cluster.state().watches[0].relists, 1);
+    // Who is not in the list any more is gone, and what was known before stays known.
+    watched.until("p001 gone", |watched| watched.names(ChangeType::Deleted) == ["p001"]).await;
+    let pods = watched.observations().kubernetes.pods;
+    assert!(pods["uid-p001"].deleted && !pods["uid-p000"].deleted);
+    assert_eq!(pods["uid-p001"].node, pods["uid-p000"].node);
+    assert_eq!(watched.cluster.state().watches[0].objects, 2);
 }
 
 #[tokio::test]

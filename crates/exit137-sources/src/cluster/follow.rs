@@ -4,7 +4,9 @@
 //! - When the API server has forgotten that version (410), all is listed again. What was passed on before and has
 //!   not changed is not passed on twice, so catching up costs the reader little.
 //! - A line that broke off, a silent connection, a refusal, an outage: wait, longer each time, and try again.
-//! - What is kept of each object is two hashes; a page and a line are the largest things ever held.
+//! - What is in no list any more was deleted while nobody watched: pods are passed on as deleted.
+//! - What is kept of each object is two hashes, and of a pod its names; a page and a line are the largest things ever
+//!   held.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,7 +27,7 @@ use super::kind::Kind;
 use super::lines::{Lines, whole};
 use super::state::{Phase, Shared};
 use super::{Change, ChangeType, ClusterOptions, now};
-use crate::kubernetes::{NotKept, trim};
+use crate::kubernetes::{NotKept, Trimmed, trim};
 
 /// Of one page. Two hundred pods are a few megabytes; a page that is larger is asked for again in smaller pieces.
 const PAGE_BYTES_MAX: usize = 48 << 20;
@@ -41,6 +43,12 @@ const WATCH_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// Objects whose fingerprints are kept: some 40 MiB. Versions of further ones are passed on even if unchanged.
 const KNOWN_MAX: usize = 1_000_000;
+
+/// Pods whose names are kept too: some 30 MiB.
+const NAMED_MAX: usize = 200_000;
+
+/// The fingerprint of what was not passed on.
+const NOTHING: u64 = 0;
 
 /// A watch, its place and what it has passed on.
 pub(super) struct Follower {
@@ -73,6 +81,8 @@ struct Known {
     fingerprint: u64,
     /// The list that last held it.
     epoch: u32,
+    /// Of a pod, to tell that it is gone: namespace, name and UID, which hold no slash.
+    names: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -207,7 +217,7 @@ impl Follower {
         }
         self.place.epoch += 1;
         if self.place.refreshed_at.is_none_or(|at| at.elapsed() >= self.options.refresh) {
-            self.place.known.clear();
+            self.place.known.values_mut().for_each(|known| known.fingerprint = NOTHING);
             self.place.refreshed_at = Some(Instant::now());
         }
         let mut token: Option<String> = None;
@@ -220,8 +230,9 @@ impl Follower {
                 Ok((_, next)) => token = next,
             }
         };
-        let epoch = self.place.epoch;
-        self.place.known.retain(|_, known| known.epoch == epoch);
+        for change in self.vanished() {
+            self.send(change).await?;
+        }
         let objects = self.place.known.len();
         let resync =
             Change { change: ChangeType::Resync, ..Change::about(self.kind, self.namespace.clone()) };
@@ -233,6 +244,31 @@ impl Follower {
         let (resource, namespace) = (self.kind.resource(), self.namespace.as_deref().unwrap_or("*"));
         tracing::info!(resource, namespace, objects, "listed; watching");
         Ok(())
+    }
+
+    /// What the list that was just read did not hold is gone; nothing is known of it any more.
+    fn vanished(&mut self) -> Vec<Change> {
+        let epoch = self.place.epoch;
+        let gone = self.place.known.extract_if(|_, known| known.epoch != epoch);
+        let names: Vec<Box<str>> = gone.filter_map(|(_, known)| known.names).collect();
+        names.iter().filter_map(|names| self.deletion(names)).collect()
+    }
+
+    /// A deletion as a watch would have told it, with what is still known: who it was.
+    fn deletion(&self, names: &str) -> Option<Change> {
+        let mut names = names.splitn(3, '/');
+        let (namespace, name, uid) = (names.next()?, names.next()?, names.next()?);
+        let document = serde_json::json!({"type": "DELETED", "object": {
+            "apiVersion": self.kind.api_version(), "kind": self.kind.name(),
+            "metadata": {"namespace": namespace, "name": name, "uid": uid}}});
+        Some(Change {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            change: ChangeType::Deleted,
+            document: Bytes::from(document.to_string()),
+            ..Change::about(self.kind, None)
+        })
     }
 
     /// One page: its version, and how to ask for the next one.
@@ -340,7 +376,7 @@ impl Follower {
                 return Ok(());
             }
         };
-        if !self.remember(&trimmed.uid, trimmed.fingerprint, change) {
+        if !self.remember(&trimmed, change) {
             self.shared.update(self.index, |state| state.irrelevant += 1);
             return Ok(());
         }
@@ -363,20 +399,27 @@ impl Follower {
     }
 
     /// Whether this version differs from the one that was last passed on.
-    fn remember(&mut self, uid: &str, fingerprint: u64, change: ChangeType) -> bool {
+    fn remember(&mut self, object: &Trimmed, change: ChangeType) -> bool {
         let mut hasher = DefaultHasher::new();
-        uid.hash(&mut hasher);
+        object.uid.hash(&mut hasher);
         let key = hasher.finish();
+        let (fingerprint, epoch) = (object.fingerprint, self.place.epoch);
+        let is_named = self.kind == Kind::Pod && self.place.known.len() < NAMED_MAX;
         let known = &mut self.place.known;
         if change == ChangeType::Deleted {
             known.remove(&key);
             return true;
         }
-        let is_new = known.get(&key).is_none_or(|known| known.fingerprint != fingerprint);
-        if known.len() < KNOWN_MAX || known.contains_key(&key) {
-            known.insert(key, Known { fingerprint, epoch: self.place.epoch });
+        if let Some(known) = known.get_mut(&key) {
+            let is_new = known.fingerprint != fingerprint;
+            (known.fingerprint, known.epoch) = (fingerprint, epoch);
+            return is_new;
         }
-        is_new
+        if known.len() < KNOWN_MAX {
+            let names = || format!("{}/{}/{}", object.namespace, object.name, object.uid).into_boxed_str();
+            known.insert(key, Known { fingerprint, epoch, names: is_named.then(names) });
+        }
+        true
     }
 
     async fn send(&self, change: Change) -> Result<(), Failure> {

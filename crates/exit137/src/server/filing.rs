@@ -123,7 +123,10 @@ impl Files {
                 add("k8s.pod.name", &metadata.name);
                 add("k8s.pod.uid", &metadata.uid);
                 add("k8s.node.name", &object.spec.node_name);
-                add(WORKLOAD, &self.workload_of(metadata));
+                // Of a pod that was found gone there is no more than its names.
+                if !object.spec.containers.is_empty() {
+                    add(WORKLOAD, &self.workload_of(metadata));
+                }
                 add("service.version", &version_of(object));
             }
             "" => {}

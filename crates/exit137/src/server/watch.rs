@@ -65,6 +65,7 @@ fn write(recorder: &Recorder, receiver: &mut mpsc::Receiver<Change>) {
         {
             batch.push(change);
         }
+        // Who was found gone by a new list comes as deleted; that the list is over changes nothing here.
         let changes: Vec<Change> =
             batch.drain(..).filter(|change| change.change != ChangeType::Resync).collect();
         recorder.counters.changes.fetch_add(changes.len() as u64, Ordering::Relaxed);
