@@ -5,6 +5,7 @@
 mod agent;
 pub mod commands;
 mod config;
+mod logging;
 pub mod output;
 pub mod run;
 mod server;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Size, Span};
+use crate::logging::Log;
 
 /// The settings. `exit137 agent --print-config` prints them as a file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,8 +50,8 @@ pub(crate) struct Config {
     pub(crate) export_interval: Span,
     /// Whether tracefs may be used.
     pub(crate) tracepoint: bool,
-    /// What the agent says of itself: `error`, `warn`, `info`, `debug`.
-    pub(crate) log: String,
+    /// What the agent says of itself.
+    pub(crate) log: Log,
 }
 
 impl Default for Config {
@@ -73,7 +74,7 @@ impl Default for Config {
             rest: true,
             export_interval: Span::seconds(10),
             tracepoint: true,
-            log: "info".to_owned(),
+            log: Log::default(),
         }
     }
 }

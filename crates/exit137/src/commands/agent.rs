@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
 use super::{Outcome, StdoutError};
 use crate::agent::config::Config;
 use crate::agent::{self, AgentError};
 use crate::config::{self, ConfigError, Size, Span};
+use crate::logging::{self, LogOptions, NotALogLevel};
 
 const LONG_ABOUT: &str = "\
 Watches the containers of the node that it runs on, and hears every OOM kill: also of child processes, of groups, and \
@@ -202,15 +202,8 @@ pub(super) struct Agent {
     #[arg(long, help_heading = "What is watched")]
     no_tracepoint: bool,
 
-    /// What the agent says of itself: error, warn, info, debug [default: info]
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "EXIT137_AGENT_LOG",
-        hide_env_values = true,
-        help_heading = "Log, on standard error"
-    )]
-    log: Option<String>,
+    #[command(flatten)]
+    log: LogOptions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -221,8 +214,8 @@ pub(super) enum AgentCommandError {
     Print(#[from] toml::ser::Error),
     #[error(transparent)]
     Stdout(#[from] StdoutError),
-    #[error("expected a log level or filter, found \"{level}\"")]
-    Log { level: String, source: tracing_subscriber::filter::ParseError },
+    #[error(transparent)]
+    Log(#[from] NotALogLevel),
     #[error(transparent)]
     Agent(#[from] AgentError),
 }
@@ -239,10 +232,7 @@ impl Agent {
             super::print(toml::to_string(&config)?.as_bytes())?;
             return Ok(Outcome::Done);
         }
-        let filter = EnvFilter::try_new(&config.log)
-            .map_err(|source| AgentCommandError::Log { level: config.log.clone(), source })?;
-        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let _ = log.with_target(false).with_ansi(false).try_init();
+        logging::start(&config.log)?;
         agent::run(config)?;
         Ok(Outcome::Done)
     }
@@ -269,7 +259,7 @@ impl Agent {
         set(&mut config.kubernetes_token_file, self.kubernetes_token_file);
         set(&mut config.kubernetes_ca_file, self.kubernetes_ca_file);
         set(&mut config.interval, self.interval);
-        set(&mut config.log, self.log);
+        self.log.overrule(&mut config.log);
         config.rest &= !self.no_rest;
         config.tracepoint &= !self.no_tracepoint;
     }

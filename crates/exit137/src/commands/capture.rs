@@ -5,9 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use exit137_store::OpenError;
 
 use super::Outcome;
 use crate::config::{self, ConfigError};
+use crate::output::clean_line;
 use crate::server::config::Config;
 use crate::server::{self, ServeError, tar};
 
@@ -74,18 +76,22 @@ pub(super) enum CaptureError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error("{}: already in use by process {pid}: ask that server, with --server URL, or end it first", path.display())]
+    InUse { path: PathBuf, pid: String },
     #[error("{}: expected an empty folder", path.display())]
     NotEmpty { path: PathBuf },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot start a thread")]
     Threads(#[source] io::Error),
-    #[error("cannot ask {url}")]
-    Ask { url: String, source: reqwest::Error },
-    #[error("{url} answers {status}: {text}")]
-    Refused { url: String, status: u16, text: String },
-    #[error("{url}: expected an archive, found something else")]
-    NotAnArchive { url: String },
+    #[error(
+        "cannot reach a server at {server}: {reason}; --server URL asks another, --data-dir DIR needs none"
+    )]
+    Ask { server: String, reason: String },
+    #[error("{server} answers {status}: {reason}")]
+    Refused { server: String, status: u16, reason: String },
+    #[error("{server}: expected an archive, found something else")]
+    NotAnArchive { server: String },
 }
 
 impl Capture {
@@ -98,10 +104,14 @@ impl Capture {
                     None => Config::default(),
                 };
                 config.data_dir.clone_from(folder);
-                server::capture_from_folder(config, &self.incident)?
+                server::capture_from_folder(config, &self.incident).map_err(|error| match error {
+                    ServeError::Open(OpenError::InUse { path, pid }) => CaptureError::InUse { path, pid },
+                    error => CaptureError::Serve(error),
+                })?
             }
             None => self.ask()?,
         };
+        let count = crate::output::count(files.len(), "file", "files");
         for (name, bytes) in files {
             let path = self.output.join(name);
             let write = || {
@@ -110,6 +120,8 @@ impl Capture {
             };
             write().map_err(|source| CaptureError::Write { path: path.clone(), source })?;
         }
+        let folder = clean_line(&self.output.to_string_lossy());
+        eprintln!("wrote {count}; to judge it again: exit137 diagnose {folder}");
         Ok(Outcome::Done)
     }
 
@@ -119,15 +131,32 @@ impl Capture {
         let url = format!("{server}/api/v1/incidents/{name}/capture");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(CaptureError::Threads)?;
+        let at = || clean_line(server);
         let (status, body) = runtime
             .block_on(fetch(&url, self.token.as_deref()))
-            .map_err(|source| CaptureError::Ask { url: url.clone(), source })?;
+            .map_err(|error| CaptureError::Ask { server: at(), reason: last_words(&error) })?;
         if status != 200 {
-            let text = String::from_utf8_lossy(&body).trim().to_owned();
-            return Err(CaptureError::Refused { url, status, text });
+            return Err(CaptureError::Refused { server: at(), status, reason: reason_of(&body) });
         }
-        tar::read(&body).ok_or(CaptureError::NotAnArchive { url })
+        tar::read(&body).ok_or_else(|| CaptureError::NotAnArchive { server: at() })
     }
+}
+
+/// What it comes to: `Connection refused`, without the layers through which it was told.
+fn last_words(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    clean_line(&last.to_string())
+}
+
+/// What the server complains of.
+fn reason_of(body: &[u8]) -> String {
+    let complaint: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let words = complaint.as_ref().and_then(|complaint| complaint["error"].as_str());
+    let text = String::from_utf8_lossy(&body[..body.len().min(1000)]);
+    clean_line(words.unwrap_or(text.trim()))
 }
 
 async fn fetch(url: &str, token: Option<&str>) -> Result<(u16, Vec<u8>), reqwest::Error> {

@@ -6,10 +6,16 @@ use std::fs;
 pub(crate) fn memory_available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(meminfo_available);
     // Inside a container its own cgroup is the root of what can be seen.
-    let limit = cgroup("memory.max", "memory/memory.limit_in_bytes");
+    let limit = memory_limit();
     let usage = cgroup("memory.current", "memory/memory.usage_in_bytes");
     let container = limit.map(|limit| limit.saturating_sub(usage.unwrap_or_default()));
     [machine, container].into_iter().flatten().min()
+}
+
+/// Where the kernel would kill this program's container; `None` without a limit.
+pub(crate) fn memory_limit() -> Option<u64> {
+    // cgroup v1 writes no limit as the largest number of pages there is.
+    cgroup("memory.max", "memory/memory.limit_in_bytes").filter(|limit| *limit < 1 << 60)
 }
 
 fn meminfo_available(text: &str) -> Option<u64> {

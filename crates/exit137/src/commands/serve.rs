@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::{Outcome, StdoutError};
 use crate::config::{self, ConfigError, Listen, Size};
-use crate::server::config::{Config, LogFormat, Tls};
+use crate::logging::LogOptions;
+use crate::server::config::{Config, Tls};
 use crate::server::{self, ServeError};
 
 const LONG_ABOUT: &str = "\
@@ -197,25 +198,8 @@ pub(super) struct Serve {
     )]
     kernel_log: Option<PathBuf>,
 
-    /// What the server says of itself: error, warn, info, debug, trace, or a filter [default: info]
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        env = "EXIT137_LOG",
-        hide_env_values = true,
-        help_heading = "Log, on standard error"
-    )]
-    log: Option<String>,
-
-    /// How its log lines look [default: auto]
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        env = "EXIT137_LOG_FORMAT",
-        hide_env_values = true,
-        help_heading = "Log, on standard error"
-    )]
-    log_format: Option<LogFormat>,
+    #[command(flatten)]
+    log: LogOptions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -278,7 +262,6 @@ impl Serve {
             config.kubernetes.namespaces = self.namespaces;
         }
         set_some(&mut config.kernel_log, self.kernel_log);
-        set(&mut config.log.level, self.log);
-        set(&mut config.log.format, self.log_format);
+        self.log.overrule(&mut config.log);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::capture;
 use super::incident::Summary;
 use super::recorder::Recorder;
-use super::verdicts;
+use super::verdicts::{self, Why};
 
 impl Recorder {
     /// The verdict on an incident, as it was last made.
@@ -21,14 +21,14 @@ impl Recorder {
         let (recorder, old) = (Arc::clone(self), before.clone());
         let judged = tokio::task::spawn_blocking(move || {
             let (subject, kills) = verdicts::subject_of(&old);
-            verdicts::examine(&recorder, &subject, &kills, old.settled)
+            verdicts::examine(&recorder, &subject, &kills, Why::Asked)
         });
         let published = judged.await.map_err(|_| "the verdict ended in a panic".to_owned())?;
         let published = published.map_err(|error| crate::commands::chain(&error))?;
         let same = published
             .into_iter()
             .find(|summary| summary.id == before.id || summary.shares_kill(&before.marks));
-        same.ok_or_else(|| "what this incident rested on has aged out; its last verdict stays".to_owned())
+        same.ok_or_else(|| "evidence of this incident has aged out; its last verdict stays".to_owned())
     }
 
     /// The capture of an incident, as an archive.

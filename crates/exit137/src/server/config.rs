@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::notify::config::Notify;
 use crate::config::{Listen, Size, Span};
+use crate::logging::Log;
 
 /// The settings. `exit137 serve --print-config` prints them as a file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,28 +46,6 @@ pub(crate) struct Config {
     pub(crate) redact: Redact,
     /// Who is told of incidents.
     pub(crate) notify: Notify,
-}
-
-/// What the server says of itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter like `info,exit137=debug`.
-    pub(crate) level: String,
-    /// Text for people, JSON for programs.
-    pub(crate) format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LogFormat {
-    /// Text on a terminal, else JSON
-    Auto,
-    /// For people
-    Text,
-    /// For programs: one object a line
-    Json,
 }
 
 /// Certificates.
@@ -189,12 +168,6 @@ fn default_data_dir() -> PathBuf {
     match home {
         Some(home) if !rustix::process::geteuid().is_root() => home.join(".local/state/exit137"),
         _ => PathBuf::from("/var/lib/exit137"),
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Auto }
     }
 }
 

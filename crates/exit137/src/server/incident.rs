@@ -59,10 +59,16 @@ pub(crate) struct Summary {
     pub(crate) revision: u64,
     /// When it was made. RFC 3339.
     pub(crate) updated_at: String,
+    /// Version of the program that judged.
+    #[serde(default)]
+    pub(crate) judged_by: String,
     /// The kills by which a verdict is known to be about the same incident.
     #[serde(default)]
     pub(crate) marks: Vec<KillMark>,
 }
+
+/// Who judges now.
+pub(crate) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Which kill: enough to know it again when it is told by somebody else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,8 +106,9 @@ impl Summary {
         let container = &verdict.container;
         let marks: Vec<KillMark> = verdict.kills.iter().map(|kill| KillMark::of(kill, container)).collect();
         let times = || verdict.kills.iter().filter(|kill| kill.at.is_known()).map(|kill| kill.at.at);
-        let first = times().min().unwrap_or(now);
-        let last = times().max().unwrap_or(now);
+        // Where no source tells the time, it is when we heard of it first, whatever is heard later.
+        let first = times().min().unwrap_or_else(|| before.map_or(now, Self::first));
+        let last = times().max().unwrap_or_else(|| before.map_or(now, Self::last));
         let operations = verdict.operations.first().map(|claim| claim.names.clone()).unwrap_or_default();
         let mut summary = Self {
             id: before.map_or_else(|| new_id(first, &marks), |before| before.id.clone()),
@@ -125,6 +132,7 @@ impl Summary {
             ended_with: None,
             revision: before.map_or(1, |before| before.revision + 1),
             updated_at: now.to_string(),
+            judged_by: PROGRAM.to_owned(),
             marks,
         };
         if let Some(before) = before {
@@ -215,6 +223,16 @@ mod tests {
         assert_eq!((later.kill_count, later.revision), (all, 2));
         assert_eq!((&later.id, &later.first_at), (&first.id, &first.first_at));
         assert!(later.shares_kill(&first.marks));
+    }
+
+    #[test]
+    fn a_time_that_nobody_tells_stays_the_one_of_the_first_hearing() {
+        let mut verdict = sample::verdict().incidents.remove(0);
+        verdict.kills.iter_mut().for_each(|kill| kill.at = exit137_core::time::Moment::UNKNOWN);
+        let heard = UnixNanos(1_795_400_000_000_000_000);
+        let first = Summary::of(&verdict, None, heard);
+        let later = Summary::of(&verdict, Some(&first), heard + 60_000_000_000);
+        assert_eq!((&later.first_at, &later.last_at), (&heard.to_string(), &heard.to_string()));
     }
 
     #[test]

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use exit137_core::time::UnixNanos;
+use exit137_core::time::{SECOND, UnixNanos};
 use exit137_sources::memory_metrics;
 use exit137_sources::receiver::split::{self, Part, Split};
 use exit137_sources::receiver::{Answer, Encoding, Export, Signal, Sink};
-use exit137_store::{AppendError, Identity, Kind, Piece};
+use exit137_store::{AppendError, Identity, Kind, Piece, Query};
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -142,7 +143,7 @@ impl Sink for Intake {
             let (sender, kept) = oneshot::channel();
             self.recorder.store.append_then(pieces, move |answer| drop(sender.send(answer)));
             match kept.await {
-                Ok(Ok(_)) => {}
+                Ok(Ok(_)) => self.recorder.counters.refused_at.store(0, Ordering::Relaxed),
                 Ok(Err(error)) => return self.refuse(&error),
                 Err(_) => return self.refuse(&AppendError::Closed),
             }
@@ -163,6 +164,7 @@ impl Sink for Intake {
 impl Intake {
     fn refuse(&self, error: &AppendError) -> Answer {
         self.recorder.counters.refused.fetch_add(1, Ordering::Relaxed);
+        self.recorder.counters.refused_at.store(now().0, Ordering::Relaxed);
         warn!(%error, "an export was not kept; its sender is asked to come again");
         Answer::Retry { after: RETRY_AFTER, message: error.to_string() }
     }
@@ -180,4 +182,36 @@ pub(super) fn listen(recorder: &Recorder, heard: &mut tokio::sync::mpsc::Receive
         };
         recorder.heard(kills);
     }
+}
+
+/// So long before the end of the record a server that was killed may not have looked at all of it.
+const UNHEARD_MAX: i64 = 600 * SECOND;
+
+/// What is looked at again at a start.
+const UNHEARD_BYTES_MAX: u64 = 64 << 20;
+
+/// Looks for kills that were acknowledged just before the last server ended, and that it may not have judged.
+pub(super) fn catch_up(recorder: &Recorder) {
+    let Some(last) = recorder.store.state().last else { return };
+    let query = Query {
+        containers: None,
+        from: last - UNHEARD_MAX,
+        to: UnixNanos(i64::MAX),
+        kinds: vec![Kind::Logs],
+        bytes_max: UNHEARD_BYTES_MAX,
+    };
+    let mut told = Vec::new();
+    let read = recorder.store.read(&query, &mut |found| {
+        if hearing::may_tell(found.bytes) {
+            told.extend(match found.encoding {
+                exit137_store::Encoding::Json => hearing::in_json(found.bytes),
+                _ => hearing::in_protobuf(found.bytes),
+            });
+        }
+        ControlFlow::Continue(())
+    });
+    if let Err(error) = read {
+        warn!(%error, "cannot look for kills that were not judged");
+    }
+    recorder.heard(told);
 }

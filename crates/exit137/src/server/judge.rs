@@ -26,6 +26,15 @@ const BATCHES_MAX: usize = 8;
 /// What a span takes as observation, compared with its bytes on the wire: a third, and the core as much again.
 const BYTES_READ_PER_BYTE_KEPT: u64 = 3;
 
+/// What it costs when records are gone.
+const AGED_OUT: &str =
+    "evidence has aged out: what happened earlier in this life cannot be looked at any more";
+
+/// Whether the verdict is made from less than there once was.
+pub(super) fn is_partial(incident: &IncidentVerdict) -> bool {
+    incident.gaps.iter().any(|gap| gap.effect == AGED_OUT)
+}
+
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JudgeError {
@@ -234,8 +243,7 @@ fn lost(case: &Case<'_>, gathered: Gathered) -> Result<Vec<(UnixNanos, Gap)>, Ju
         };
         let gap = Gap {
             missing: format!("{} recorded before {} are gone", kind_words(dropped.kind), dropped.last),
-            effect: "evidence has aged out: what happened earlier in this life cannot be looked at any more"
-                .to_owned(),
+            effect: AGED_OUT.to_owned(),
             remedy,
         };
         told.push((dropped.last, gap));

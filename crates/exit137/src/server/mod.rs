@@ -10,13 +10,14 @@ mod counts;
 mod docket;
 mod evidence;
 mod filing;
+mod gaps;
 mod hearing;
 mod http;
 mod incident;
 mod intake;
 mod judge;
 mod kernel;
-mod log;
+mod metrics;
 mod next;
 pub(crate) mod notify;
 mod query;
@@ -49,12 +50,15 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
 use capture::CaptureError;
-use config::Config;
+use config::{Config, Keep};
 use http::Guard;
-use intake::Intake;
+use intake::{Intake, ToHear};
 use notify::{Notifier, NotifyError};
 use recorder::Recorder;
 use tls::TlsListener;
+
+use crate::config::{Size, Span};
+use crate::logging::{self, NotALogLevel};
 
 /// Log exports that wait to be looked at for kills.
 const HEARD_MAX: usize = 1024;
@@ -63,13 +67,8 @@ const HEARD_MAX: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     /// The filter of log lines is none.
-    #[error("expected a log level like info or a filter like info,exit137=debug, found \"{level}\"")]
-    LogLevel {
-        /// As given.
-        level: String,
-        /// Why.
-        source: tracing_subscriber::filter::ParseError,
-    },
+    #[error(transparent)]
+    LogLevel(#[from] NotALogLevel),
     /// No threads.
     #[error("cannot start threads")]
     Threads(#[source] io::Error),
@@ -128,14 +127,21 @@ pub(crate) enum ServeError {
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: Config) -> Result<(), ServeError> {
-    log::start(&config.log)?;
+    logging::start(&config.log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::Threads)?;
     runtime.block_on(serve(config))
 }
 
 /// The files of an incident's capture, from the folder of a server that is not running.
-pub(crate) fn capture_from_folder(config: Config, id: &str) -> Result<Vec<(String, Vec<u8>)>, ServeError> {
+pub(crate) fn capture_from_folder(
+    mut config: Config,
+    id: &str,
+) -> Result<Vec<(String, Vec<u8>)>, ServeError> {
+    // Whoever looks must not clean up: the server may keep more, and longer, than what we were told.
+    const CENTURY: Span = Span::seconds(100 * 365 * 86_400);
+    config.disk_budget = Size(1 << 60);
+    config.keep = Keep { spans: CENTURY, metrics: CENTURY, events: CENTURY, incidents: CENTURY };
     let store = open(&config)?;
     let incidents = verdicts::remembered(&store)?;
     Ok(capture::files(&Recorder::new(config, store, incidents), id)?)
@@ -228,15 +234,9 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         let _ = recorder.pages.set(address);
     }
 
-    let (heard, mut hearing) = mpsc::channel(HEARD_MAX);
-    let mut threads = vec![
-        thread("verdicts", &recorder, verdicts::run)?,
-        thread("leaks", &recorder, next::run)?,
-        thread("hearing", &recorder, move |recorder| intake::listen(recorder, &mut hearing))?,
-    ];
-    if let Some(log) = kernel_log(&recorder) {
-        threads.push(thread("kernel-log", &recorder, move |recorder| follow(recorder, log))?);
-    }
+    let (heard, hearing) = mpsc::channel(HEARD_MAX);
+    let threads = threads(&recorder, hearing)?;
+    verdicts::resume(&recorder);
     if cluster.is_none() && recorder.config.kubernetes.enabled {
         let _ = recorder.no_cluster.set("no cluster is configured here".to_owned());
     }
@@ -271,6 +271,25 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let _ = joined.await;
     info!("ended");
     Ok(())
+}
+
+/// What waits for a clock, a file or a queue, each in a thread of its own.
+fn threads(
+    recorder: &Arc<Recorder>,
+    mut hearing: mpsc::Receiver<ToHear>,
+) -> Result<Vec<JoinHandle<()>>, ServeError> {
+    let mut threads = vec![
+        thread("verdicts", recorder, verdicts::run)?,
+        thread("leaks", recorder, next::run)?,
+        thread("hearing", recorder, move |recorder| {
+            intake::catch_up(recorder);
+            intake::listen(recorder, &mut hearing);
+        })?,
+    ];
+    if let Some(log) = kernel_log(recorder) {
+        threads.push(thread("kernel-log", recorder, move |recorder| follow(recorder, log))?);
+    }
+    Ok(threads)
 }
 
 async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, ServeError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use exit137_core::time::{SECOND, UnixNanos};
 use exit137_core::verdict::{LeakVerdict, Verdict};
 use exit137_store::{ContainerFilter, Kind};
 use tracing::warn;
@@ -25,6 +26,9 @@ const TICK: Duration = Duration::from_millis(500);
 /// Incidents are looked over for their ends this often.
 const ENDS_EVERY: Duration = Duration::from_secs(60);
 
+/// Whoever tells nothing of its memory for longer is gone. Collectors ask once a minute.
+const SILENT_MAX: i64 = 600 * SECOND;
+
 /// Spans of a workload that leaks: enough to say who does it.
 const SPAN_BYTES_MAX: u64 = 256 << 20;
 
@@ -36,12 +40,22 @@ pub(super) fn document(verdict: &Verdict) -> String {
 /// Examines until the server ends.
 pub(super) fn run(recorder: &Arc<Recorder>) {
     let every = recorder.config.verdict.leaks_every.0;
-    let (mut leaks_due, mut ends_due) = (Instant::now() + every.min(ENDS_EVERY), Instant::now() + ENDS_EVERY);
+    let (mut leaks_due, mut ends_due) = (Instant::now() + every.min(ENDS_EVERY), Instant::now());
+    let (mut outdated, mut turn) = (verdicts::outdated(recorder), 0);
     while !recorder.ending.load(Ordering::Relaxed) {
         std::thread::sleep(TICK);
         let now = Instant::now();
+        // Only while no kill waits.
+        if recorder.docket.len() == 0
+            && let Some(id) = outdated.pop()
+            && let Err(error) = verdicts::renew(recorder, &id)
+        {
+            warn!(id, error = crate::commands::chain(&error), "cannot judge again");
+        }
         if now >= ends_due {
-            if let Err(error) = verdicts::note_ends(recorder).and_then(|()| verdicts::forget_old(recorder)) {
+            if let Err(error) =
+                verdicts::note_ends(recorder, &mut turn).and_then(|()| verdicts::forget_old(recorder))
+            {
                 warn!(%error, "cannot look over the incidents");
             }
             ends_due = Instant::now() + ENDS_EVERY;
@@ -75,12 +89,20 @@ fn examine(recorder: &Recorder) -> Result<(), JudgeError> {
         let subject = Subject { namespace, workload: Some(workload), ..Subject::default() };
         leaks.extend(leaks_of(recorder, &subject)?);
     }
+    leaks.retain(|leak| is_alive(leak, at));
     let soonest = |leak: &LeakVerdict| leak.time_to_limit_seconds.map_or(f64::INFINITY, |time| time.mid);
     leaks.sort_by(|a, b| soonest(a).total_cmp(&soonest(b)));
     let verdict = Verdict { leaks, ..Verdict::default() };
     let json = document(&verdict);
     recorder.show_leaks(LeakBoard { verdict, json, examined_at: Some(at), workloads });
     Ok(())
+}
+
+/// Whether its memory was heard of lately: who is gone is not next, and who was rolled back neither.
+fn is_alive(leak: &LeakVerdict, at: UnixNanos) -> bool {
+    let lives = leak.timeline.series.iter().flat_map(|series| &series.lives);
+    let ends = lives.filter_map(|life| life.last().map(|(at, _)| *at));
+    ends.max().is_some_and(|last| at.since(last) <= SILENT_MAX)
 }
 
 /// Memory alone says whether it leaks; only then are spans asked who does it.

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use exit137_core::time::UnixNanos;
+use exit137_core::verdict::Cause;
 use serde::Deserialize;
 
 use super::incident::Summary;
@@ -13,6 +14,9 @@ pub(crate) const LIMIT: usize = 50;
 
 /// Incidents of one page at most.
 const LIMIT_MAX: usize = 500;
+
+/// More than there ever are.
+const OFFSET_MAX: usize = 10_000_000;
 
 /// What is asked for. Everything may be left out; an empty value is the same.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -52,6 +56,8 @@ pub(crate) enum QueryError {
     Sort { value: String },
     #[error("state: expected open or ended, found \"{0}\"")]
     State(String),
+    #[error("cause: expected one of {}, found \"{value}\"", Cause::ALL.map(Cause::name).join(", "))]
+    Cause { value: String },
 }
 
 /// Columns to sort by.
@@ -80,14 +86,16 @@ impl Query {
     pub(crate) fn answer<'a>(&self, all: impl Iterator<Item = &'a Summary>) -> Result<Page<'a>, QueryError> {
         let wanted = self.understand()?;
         let (sort, turned) = self.order()?;
-        let number = |name, value: &str, high: usize, default: usize| match value {
+        let number = |name, value: &str, (low, high): (usize, usize), default: usize| match value {
             "" => Ok(default),
-            value => value.parse::<usize>().ok().filter(|number| *number <= high).ok_or_else(|| {
-                QueryError::Number { name, low: 0.0, high: high as f64, value: value.to_owned() }
-            }),
+            value => {
+                value.parse::<usize>().ok().filter(|number| (low..=high).contains(number)).ok_or_else(|| {
+                    QueryError::Number { name, low: low as f64, high: high as f64, value: value.to_owned() }
+                })
+            }
         };
-        let offset = number("offset", &self.offset, 10_000_000, 0)?;
-        let limit = number("limit", &self.limit, LIMIT_MAX, LIMIT)?.max(1);
+        let offset = number("offset", &self.offset, (0, OFFSET_MAX), 0)?;
+        let limit = number("limit", &self.limit, (1, LIMIT_MAX), LIMIT)?;
         let mut matching: Vec<&Summary> = all.filter(|summary| self.fits(summary, &wanted)).collect();
         matching.sort_by(|a, b| {
             let by_column = compare(sort, a, b);
@@ -103,9 +111,9 @@ impl Query {
     fn understand(&self) -> Result<Wanted, QueryError> {
         let time = |name, value: &str| match value {
             "" => Ok(None),
-            value => UnixNanos::parse_rfc3339(value)
-                .map(Some)
-                .ok_or_else(|| QueryError::Time { name, value: value.to_owned() }),
+            value => {
+                moment(value).map(Some).ok_or_else(|| QueryError::Time { name, value: value.to_owned() })
+            }
         };
         let certainty = match self.certainty.as_str() {
             "" => 0.0,
@@ -115,6 +123,9 @@ impl Query {
         };
         if !matches!(self.state.as_str(), "" | "open" | "ended") {
             return Err(QueryError::State(self.state.clone()));
+        }
+        if !self.cause.is_empty() && !Cause::ALL.iter().any(|cause| cause.name() == self.cause) {
+            return Err(QueryError::Cause { value: self.cause.clone() });
         }
         Ok(Wanted {
             words: self.q.split_whitespace().map(str::to_lowercase).collect(),
@@ -148,6 +159,18 @@ impl Query {
             && wanted.until.is_none_or(|until| summary.first() <= until)
             && wanted.words.iter().all(|word| mentions(summary, word))
     }
+}
+
+/// A time as somebody writes it. One beyond what a record can hold is before or after everything.
+fn moment(text: &str) -> Option<UnixNanos> {
+    let text = text.trim();
+    let Ok(timestamp) = text.parse::<jiff::Timestamp>() else {
+        // The last day of the year 9999 is written like a time, and is beyond those that can be counted with.
+        let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+        return pieces.time().and(pieces.offset()).map(|_| UnixNanos(i64::MAX));
+    };
+    let nanos = timestamp.as_nanosecond().clamp(i128::from(i64::MIN), i128::from(i64::MAX));
+    Some(UnixNanos(nanos as i64))
 }
 
 fn mentions(summary: &Summary, word: &str) -> bool {
@@ -207,15 +230,22 @@ mod tests {
         check("sort=where&offset=1", &both[..1]);
         check("limit=1", &both[..1]);
         check("state=ended", &[]);
+        check("since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z", &both);
     }
 
     #[test]
     fn what_cannot_be_answered_is_said() {
         for (address, expected) in [
             ("since=yesterday", "since: expected a time like 2026-11-22T08:53:29Z, found \"yesterday\""),
+            ("since=2026-11-22", "since: expected a time like 2026-11-22T08:53:29Z, found \"2026-11-22\""),
             ("certainty=7", "certainty: expected a number from 0 to 1, found \"7\""),
-            ("limit=9999", "limit: expected a number from 0 to 500, found \"9999\""),
+            ("limit=9999", "limit: expected a number from 1 to 500, found \"9999\""),
             ("state=odd", "state: expected open or ended, found \"odd\""),
+            (
+                "cause=Leak",
+                "cause: expected one of leak, operation_spike, concurrency_surge, undersized_limit, startup_peak, \
+                 tmpfs_or_page_cache, child_process, node_pressure, unknown, found \"Leak\"",
+            ),
         ] {
             let error = query(address).answer(all().iter()).expect_err(address).to_string();
             assert_eq!(error, expected);

@@ -1,11 +1,11 @@
 //! What the parts of the server share: the store, the incidents, what is due, and how it all goes.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use exit137_core::time::UnixNanos;
+use exit137_core::time::{SECOND, UnixNanos};
 use exit137_core::verdict::Verdict;
 use exit137_sources::cluster::Cluster;
 use exit137_sources::receiver::Addresses;
@@ -15,12 +15,15 @@ use tracing::{info, warn};
 use super::config::Config;
 use super::docket::Docket;
 use super::hearing::Heard;
-use super::incident::Summary;
+use super::incident::{KillMark, Summary};
 use super::notify::Notifier;
 use super::subject::{Scope, Subject};
 
 /// Between two tries to keep what must be kept.
 const KEEP_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a refused export makes the server count as not ready.
+const UNREADY_MAX: i64 = 10 * SECOND;
 
 /// What went through since the start.
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ pub(super) struct Counters {
     pub(super) verdict_millis: AtomicU64,
     pub(super) verdict_failures: AtomicU64,
     pub(super) changes: AtomicU64,
+    /// When an export was last refused, in nanoseconds; 0 when one was kept since.
+    pub(super) refused_at: AtomicI64,
 }
 
 /// Who leaks, as found last.
@@ -153,7 +158,6 @@ impl Recorder {
 
     /// Kills were told: their verdicts are due, unless they are known and settled.
     pub(super) fn heard(&self, all: Vec<Heard>) {
-        let settle = self.config.verdict.settle.0.as_nanos() as i64;
         for heard in all {
             let known = self.incidents().iter().any(|summary| {
                 summary.settled
@@ -163,12 +167,20 @@ impl Recorder {
                 continue;
             }
             self.counters.kills_heard.fetch_add(heard.marks.len() as u64, Ordering::Relaxed);
-            let latest = heard.marks.iter().map(|mark| mark.at).max().unwrap_or(0);
-            let is_old = latest > 0 && now().0 - latest > settle;
-            let key = self.key(&heard.subject, if latest > 0 { UnixNanos(latest) } else { now() });
-            info!(of = key, kills = heard.marks.len(), old = is_old, "a kill was seen");
-            self.docket.add(key, heard.subject, &heard.marks, is_old);
+            let kills = heard.marks.len();
+            let (of, old) = self.due(heard.subject, &heard.marks);
+            info!(of, kills, old, "a kill was seen");
         }
+    }
+
+    /// A verdict on these kills is due: whose, and whether they are too old for anything late to come.
+    pub(super) fn due(&self, subject: Subject, marks: &[KillMark]) -> (String, bool) {
+        let settle = self.config.verdict.settle.0.as_nanos() as i64;
+        let latest = marks.iter().map(|mark| mark.at).max().unwrap_or(0);
+        let is_old = latest > 0 && now().0 - latest > settle;
+        let key = self.key(&subject, if latest > 0 { UnixNanos(latest) } else { now() });
+        self.docket.add(key.clone(), subject, marks, is_old);
+        (key, is_old)
     }
 
     fn key(&self, subject: &Subject, at: UnixNanos) -> String {
@@ -205,6 +217,11 @@ impl Recorder {
         }
         if self.addresses.get().is_none() {
             return Err("not listening for telemetry yet".to_owned());
+        }
+        let refused = self.counters.refused_at.load(Ordering::Relaxed);
+        // Not for longer: who is not ready is sent nothing, and would never learn that there is room again.
+        if refused > 0 && now().0 - refused < UNREADY_MAX {
+            return Err("telemetry cannot be kept at the moment; senders are asked to come again".to_owned());
         }
         Ok(())
     }

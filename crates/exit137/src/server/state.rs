@@ -1,14 +1,16 @@
-//! How the recorder is doing: for its page, for the API, and for `/metrics`.
+//! How the recorder is doing: for its page and for the API.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use exit137_core::time::UnixNanos;
+use exit137_sources::cluster::WatchState;
 use exit137_store::{ContainerFilter, DatabaseError};
 use serde::Serialize;
 
 use super::notify::{Notifier, ReceiverState};
-use super::recorder::{Recorder, now};
+use super::recorder::Recorder;
+use crate::commands::machine;
 use crate::output;
 
 /// Containers of one answer.
@@ -30,12 +32,37 @@ pub(super) struct State {
     pub(super) waiting_bytes: u64,
     pub(super) resident_bytes: Option<u64>,
     pub(super) memory_budget_bytes: u64,
+    pub(super) memory_limit_bytes: Option<u64>,
+    pub(super) kept_for: Vec<Kept>,
     pub(super) incidents: usize,
     pub(super) verdicts_due: usize,
     pub(super) received: Vec<Received>,
     pub(super) dropped: Vec<Dropped>,
     pub(super) sources: Vec<Source>,
+    pub(super) watches: Vec<Watch>,
+    pub(super) notifications: Vec<ReceiverState>,
     pub(super) problems: Vec<String>,
+}
+
+/// For how long something is kept.
+#[derive(Debug, Serialize)]
+pub(super) struct Kept {
+    pub(super) what: &'static str,
+    pub(super) seconds: u64,
+}
+
+/// How watching one kind of object goes.
+#[derive(Debug, Serialize)]
+pub(super) struct Watch {
+    pub(super) resource: &'static str,
+    pub(super) namespace: Option<String>,
+    pub(super) phase: &'static str,
+    pub(super) since: String,
+    pub(super) objects: usize,
+    pub(super) changes: u64,
+    pub(super) relists: u64,
+    pub(super) last_error: Option<String>,
+    pub(super) last_error_at: Option<String>,
 }
 
 /// What came in by one signal.
@@ -85,17 +112,8 @@ pub(super) struct Told {
     pub(super) kernel_log: String,
 }
 
-/// A metric about the server.
-pub(super) struct Metric {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-    pub(super) kind: &'static str,
-    /// Labels with their braces, and the value.
-    pub(super) values: Vec<(String, f64)>,
-}
-
 /// What the process holds in memory, from the kernel.
-fn resident_bytes() -> Option<u64> {
+pub(super) fn resident_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
@@ -131,16 +149,53 @@ impl Recorder {
             waiting_bytes: store.waiting_bytes,
             resident_bytes: resident_bytes(),
             memory_budget_bytes: self.config.memory_budget.0,
+            memory_limit_bytes: machine::memory_limit(),
+            kept_for: self.kept_for(),
             incidents: self.incidents().len(),
             verdicts_due: self.docket.len(),
             received: self.received(),
             dropped: dropped.collect(),
             sources: self.list_sources(),
+            watches: self.watches(),
+            notifications: self.receivers(),
             problems: self.store.problems(),
         })
     }
 
-    fn received(&self) -> Vec<Received> {
+    fn kept_for(&self) -> Vec<Kept> {
+        let keep = &self.config.keep;
+        let kinds = [
+            ("spans", keep.spans),
+            ("memory metrics, samples and journals", keep.metrics),
+            ("Kubernetes objects, events, logs and kernel reports", keep.events),
+            ("incidents", keep.incidents),
+        ];
+        kinds.map(|(what, span)| Kept { what, seconds: span.0.as_secs() }).into()
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let watches = self.cluster.get().map(|cluster| cluster.state().watches).unwrap_or_default();
+        let watch = |watch: WatchState| Watch {
+            resource: watch.kind.resource(),
+            phase: watch.phase.words(),
+            since: watch.since.to_string(),
+            objects: watch.objects,
+            changes: watch.changes,
+            relists: watch.relists,
+            last_error_at: watch.last_error.as_ref().map(|(at, _)| at.to_string()),
+            last_error: watch.last_error.map(|(_, error)| output::clean_line(&error)),
+            namespace: watch.namespace,
+        };
+        watches.into_iter().map(watch).collect()
+    }
+
+    /// Who is told, and what became of it.
+    pub(super) fn receivers(&self) -> Vec<ReceiverState> {
+        let notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        notifier.as_ref().map(Notifier::state).unwrap_or_default()
+    }
+
+    pub(super) fn received(&self) -> Vec<Received> {
         let counters = &self.counters;
         let of = |(index, signal): (usize, &&'static str)| Received {
             signal,
@@ -159,22 +214,7 @@ impl Recorder {
             Source { name: "OTLP over gRPC", state: told.otlp_grpc.unwrap_or_else(off) },
             Source { name: "Kubernetes", state: told.kubernetes },
             Source { name: "kernel log", state: told.kernel_log },
-            Source { name: "notifications", state: self.told() },
         ]
-    }
-
-    /// Who was told, in words.
-    fn told(&self) -> String {
-        let notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
-        let receivers = notifier.as_ref().map(Notifier::state).unwrap_or_default();
-        let one = |receiver: &ReceiverState| {
-            let ReceiverState { name, delivered, failed, dropped, retries, waiting } = receiver;
-            format!(
-                "{name}: {delivered} delivered, {failed} failed, {dropped} dropped, {retries} retries, {waiting} waiting"
-            )
-        };
-        let lines: Vec<String> = receivers.iter().map(one).collect();
-        if lines.is_empty() { "off".to_owned() } else { lines.join("; ") }
     }
 
     /// What is listened to, in words.
@@ -225,97 +265,5 @@ impl Recorder {
             bytes: one.bytes,
         };
         Some(read.into_iter().map(container).collect())
-    }
-
-    /// The server about itself.
-    pub(super) async fn metrics(self: &Arc<Self>) -> Vec<Metric> {
-        let mut metrics = self.metrics_of_telemetry();
-        metrics.extend(self.metrics_of_verdicts());
-        metrics.push(gauge(
-            "exit137_uptime_seconds",
-            "Time since the start.",
-            now().seconds_since(self.started),
-        ));
-        let budget = self.config.memory_budget.0 as f64;
-        metrics.push(gauge("exit137_memory_budget_bytes", "What the server may hold in memory.", budget));
-        if let Some(bytes) = resident_bytes() {
-            metrics.push(gauge("process_resident_memory_bytes", "Resident memory.", bytes as f64));
-        }
-        if let Some(state) = self.state().await {
-            let bytes = |name, help, bytes: u64| gauge(name, help, bytes as f64);
-            metrics.push(bytes("exit137_disk_bytes", "What the recording takes on disk.", state.disk_bytes));
-            metrics.push(bytes("exit137_disk_budget_bytes", "What it may take.", state.disk_budget_bytes));
-            metrics.push(bytes(
-                "exit137_waiting_bytes",
-                "Bytes that wait to be written.",
-                state.waiting_bytes,
-            ));
-            metrics.push(dropped(&state));
-        }
-        metrics
-    }
-
-    fn metrics_of_telemetry(&self) -> Vec<Metric> {
-        let received = self.received();
-        let by_signal = |name, help, value: &dyn Fn(&Received) -> u64| {
-            let label = |one: &Received| (format!("{{signal=\"{}\"}}", one.signal), value(one) as f64);
-            Metric { name, help, kind: "counter", values: received.iter().map(label).collect() }
-        };
-        let counters = &self.counters;
-        vec![
-            by_signal("exit137_otlp_exports_total", "Exports received.", &|one| one.exports),
-            by_signal("exit137_otlp_records_total", "Spans, points and log records received.", &|one| {
-                one.records
-            }),
-            by_signal("exit137_otlp_bytes_total", "Bytes received, decompressed.", &|one| one.bytes),
-            counter(
-                "exit137_otlp_rejected_records_total",
-                "Records that could not be used.",
-                &counters.rejected,
-            ),
-            counter("exit137_otlp_retried_exports_total", "Exports to be sent again.", &counters.refused),
-            counter("exit137_kubernetes_changes_total", "Kubernetes objects recorded.", &counters.changes),
-        ]
-    }
-
-    fn metrics_of_verdicts(&self) -> Vec<Metric> {
-        let counters = &self.counters;
-        let seconds = counters.verdict_millis.load(Ordering::Relaxed) as f64 / 1000.0;
-        let took = Metric {
-            kind: "counter",
-            ..gauge("exit137_verdict_seconds_total", "Time that verdicts took.", seconds)
-        };
-        vec![
-            counter("exit137_kills_seen_total", "OOM kills that a source told of.", &counters.kills_heard),
-            counter("exit137_verdicts_total", "Verdicts made.", &counters.verdicts),
-            took,
-            counter("exit137_verdict_failures_total", "Verdicts that failed.", &counters.verdict_failures),
-            gauge("exit137_verdicts_due", "Verdicts that wait to be made.", self.docket.len() as f64),
-            gauge("exit137_incidents", "Incidents remembered.", self.incidents().len() as f64),
-        ]
-    }
-}
-
-fn gauge(name: &'static str, help: &'static str, value: f64) -> Metric {
-    Metric { name, help, kind: "gauge", values: vec![(String::new(), value)] }
-}
-
-fn counter(name: &'static str, help: &'static str, value: &AtomicU64) -> Metric {
-    Metric { kind: "counter", ..gauge(name, help, value.load(Ordering::Relaxed) as f64) }
-}
-
-fn dropped(state: &State) -> Metric {
-    let mut sums: std::collections::BTreeMap<(&str, &str), u64> = std::collections::BTreeMap::new();
-    for one in &state.dropped {
-        *sums.entry((one.kind, one.reason)).or_default() += one.records;
-    }
-    let label = |((kind, reason), count): ((&str, &str), u64)| {
-        (format!("{{kind=\"{kind}\",reason=\"{reason}\"}}"), count as f64)
-    };
-    Metric {
-        name: "exit137_dropped_records_total",
-        help: "Records that were recorded and are gone.",
-        kind: "counter",
-        values: sums.into_iter().map(label).collect(),
     }
 }

@@ -41,6 +41,16 @@ pub(super) fn of(recorder: &Recorder, summary: &Summary, document: &str) {
     }
 }
 
+/// An incident is as `document` says now, and nobody needs to be told.
+pub(super) fn remember(recorder: &Recorder, summary: &Summary, document: &str) {
+    let notifier = lock(recorder);
+    if let Some(notifier) = notifier.as_ref().filter(|notifier| !notifier.state().is_empty())
+        && let Some(note) = note(recorder, summary, document)
+    {
+        notifier.remember(&note);
+    }
+}
+
 /// Waits for what is on its way.
 pub(super) async fn end(recorder: &Recorder) {
     let notifier = lock(recorder).take();

@@ -9,8 +9,10 @@ use exit137_core::verdict::{IncidentVerdict, Verdict};
 use exit137_store::{DatabaseError, IncidentFilter, Page, Store};
 use tracing::{info, warn};
 
+use super::config::Config;
 use super::evidence::Window;
-use super::incident::{KillMark, Summary, marks_of};
+use super::gaps;
+use super::incident::{KillMark, PROGRAM, Summary, marks_of};
 use super::judge::{self, Case, JudgeError};
 use super::recorder::{Recorder, now};
 use super::subject::{Scope, Subject};
@@ -35,7 +37,7 @@ const KEPT_BYTES_ELSEWHERE: u64 = 512 << 20;
 pub(super) fn run(recorder: &Arc<Recorder>) {
     while let Some(due) = recorder.docket.next() {
         let began = Instant::now();
-        match examine(recorder, &due.subject, &due.kills, due.is_last) {
+        match examine(recorder, &due.subject, &due.kills, Why::Kill { is_last: due.is_last }) {
             Ok(changed) if changed.is_empty() && due.is_last => {
                 info!(of = due.key, "no OOM kill is found in what is recorded");
             }
@@ -50,12 +52,26 @@ pub(super) fn run(recorder: &Arc<Recorder>) {
     }
 }
 
+/// Why something is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A kill was heard of.
+    Kill {
+        /// Whether nothing more is waited for.
+        is_last: bool,
+    },
+    /// Somebody asked for it.
+    Asked,
+    /// This program is newer than the one that judged.
+    Newer,
+}
+
 /// Judges everything recorded about a subject, and publishes what it comes to.
 pub(super) fn examine(
     recorder: &Recorder,
     subject: &Subject,
     kills: &[UnixNanos],
-    is_last: bool,
+    why: Why,
 ) -> Result<Vec<Summary>, JudgeError> {
     let began = Instant::now();
     let window = window(recorder, kills);
@@ -67,8 +83,13 @@ pub(super) fn examine(
     recorder.counters.verdict_millis.fetch_add(millis, Ordering::Relaxed);
     let incidents = std::mem::take(&mut verdict.incidents);
     let mut published = Vec::new();
-    for incident in incidents {
-        let summary = publish(recorder, incident, &verdict, is_last)?;
+    for mut incident in incidents {
+        // A verdict from what is left must not replace one from all there was.
+        if !matches!(why, Why::Kill { .. }) && judge::is_partial(&incident) {
+            continue;
+        }
+        gaps::reword(&mut incident.gaps);
+        let summary = publish(recorder, incident, &verdict, why)?;
         info!(
             id = summary.id,
             of = summary.title,
@@ -117,12 +138,15 @@ fn publish(
     recorder: &Recorder,
     incident: IncidentVerdict,
     whole: &Verdict,
-    is_last: bool,
+    why: Why,
 ) -> Result<Summary, JudgeError> {
     let marks = marks_of(&incident);
     let (before, gone) = same(&recorder.incidents(), &incident, &marks);
     let mut summary = Summary::of(&incident, before.as_ref(), now());
-    summary.settled = is_last;
+    summary.settled = match why {
+        Why::Kill { is_last } => is_last,
+        Why::Asked | Why::Newer => before.is_none_or(|before| before.settled),
+    };
     let document = Verdict {
         incidents: vec![incident],
         leaks: Vec::new(),
@@ -138,7 +162,11 @@ fn publish(
         recorder.store.delete_incident(id)?;
     }
     recorder.replace(summary.clone(), &gone);
-    tell::of(recorder, &summary, &json);
+    match why {
+        // What a better rule says of last week is on the pages, and wakes nobody.
+        Why::Newer => tell::remember(recorder, &summary, &json),
+        Why::Kill { .. } | Why::Asked => tell::of(recorder, &summary, &json),
+    }
     Ok(summary)
 }
 
@@ -207,14 +235,49 @@ pub(super) fn subject_of(summary: &Summary) -> (Subject, Vec<UnixNanos>) {
     (subject, kills.collect())
 }
 
+/// Takes up what a server that ended, however it ended, had not settled.
+pub(super) fn resume(recorder: &Recorder) {
+    let open: Vec<Summary> =
+        recorder.incidents().iter().filter(|summary| !summary.settled).cloned().collect();
+    for summary in open {
+        let (subject, _) = subject_of(&summary);
+        recorder.due(subject, &summary.marks);
+    }
+}
+
+/// Incidents that an older program judged, the latest first, as far back as all evidence of them may be there.
+pub(super) fn outdated(recorder: &Recorder) -> Vec<String> {
+    let Config { keep, verdict, .. } = &recorder.config;
+    let kept = keep.spans.0.min(keep.metrics.0).saturating_sub(verdict.horizon.0);
+    let oldest = now() - i64::try_from(kept.as_nanos()).unwrap_or(i64::MAX);
+    let all = recorder.incidents();
+    let is_old = |summary: &&Summary| summary.judged_by != PROGRAM && summary.settled;
+    let mut old: Vec<&Summary> =
+        all.iter().filter(is_old).filter(|summary| summary.first() > oldest).collect();
+    old.sort_by_key(|summary| summary.last());
+    old.into_iter().map(|summary| summary.id.clone()).collect()
+}
+
+/// Judges an incident again that an older program judged.
+pub(super) fn renew(recorder: &Recorder, id: &str) -> Result<(), JudgeError> {
+    let Some(summary) = recorder.summary(id) else { return Ok(()) };
+    let (subject, kills) = subject_of(&summary);
+    examine(recorder, &subject, &kills, Why::Newer).map(drop)
+}
+
+/// Incidents whose end is looked for at once; each look asks the catalogue some milliseconds.
+const ENDS_AT_ONCE: usize = 300;
+
 /// Notes which incidents ended: a version that came after the last kill has lived longer without one than the ones
-/// before it did.
-pub(super) fn note_ends(recorder: &Recorder) -> Result<(), DatabaseError> {
+/// before it did. `turn` goes round, so that all have theirs however many there are.
+pub(super) fn note_ends(recorder: &Recorder, turn: &mut usize) -> Result<(), DatabaseError> {
     let open: Vec<Summary> = {
         let all = recorder.incidents();
         all.iter().filter(|summary| summary.ended_with.is_none() && summary.settled).cloned().collect()
     };
-    for mut summary in open {
+    let from = if *turn < open.len() { *turn } else { 0 };
+    *turn = from + ENDS_AT_ONCE;
+    for mut summary in open.into_iter().skip(from).take(ENDS_AT_ONCE) {
         if let Some(version) = ended_with(recorder, &summary)? {
             info!(id = summary.id, version, "no kill since a new version");
             summary.ended_with = Some(version);

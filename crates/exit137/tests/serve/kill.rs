@@ -25,14 +25,18 @@ const PACKAGES: &[&str] = &[
 
 const LIMIT_BYTES: u64 = 176 << 20;
 const POD_UID: &str = "5d0f3c52-3a6e-4c8e-9a63-1f3b8e0c77aa";
-const POD: &str = "cart-7d9c-x2x2x";
+pub(crate) const POD: &str = "cart-7d9c-x2x2x";
 const CONTAINER_ID: &str = "c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00";
 
-/// A virtual environment with the service's packages, made once a machine.
 fn python() -> PathBuf {
+    environment("python-serve-1", PACKAGES)
+}
+
+/// A virtual environment with these packages, made once a machine; its programs.
+pub(crate) fn environment(name: &str, packages: &[&str]) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").expect("a home")).join(".cache");
-    let folder = cache.unwrap_or_else(home).join("exit137/python-serve-1");
+    let folder = cache.unwrap_or_else(home).join("exit137").join(name);
     let ready = folder.join("ready");
     if !ready.exists() {
         let run = |command: &mut Command| {
@@ -42,7 +46,7 @@ fn python() -> PathBuf {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
         run(Command::new(folder.join("bin/pip"))
             .args(["install", "--quiet", "--disable-pip-version-check"])
-            .args(PACKAGES));
+            .args(packages));
         fs::write(ready, "").expect("written");
     }
     folder.join("bin")
@@ -167,7 +171,7 @@ fn pod(killed: bool) -> Value {
 }
 
 /// A cluster with this pod, and a server that watches it.
-fn watched(folder: &Path, pod: Value, arguments: &[&str]) -> (Runtime, FakeApi, Server) {
+pub(crate) fn watched(folder: &Path, pod: Value, arguments: &[&str]) -> (Runtime, FakeApi, Server) {
     let runtime = Runtime::new().expect("threads");
     let api = runtime.block_on(FakeApi::start());
     api.publish("pods", "ADDED", pod);

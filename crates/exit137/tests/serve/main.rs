@@ -1,9 +1,12 @@
 //! `exit137 serve` from the outside: telemetry in over sockets, verdicts out of pages and API.
 
+mod api;
 #[path = "../support/fake_api/mod.rs"]
 mod fake_api;
+mod hostile;
 mod kill;
 mod kill_nine;
+mod life;
 mod server;
 
 use std::io::Write;
@@ -63,7 +66,8 @@ fn a_kill_in_the_kernel_log_is_explained_from_what_was_sent() {
     let id = summary["id"].as_str().expect("a name").to_owned();
     check_against_openapi(&server, &id);
     check_pages(&server, &id);
-    check_capture(&server, &id, folder.path());
+    let url = format!("http://{}", server.pages);
+    check_capture(&server, &id, &["--server", &url], &folder.path().join("captured"));
 
     let anew = server.post(&format!("/api/v1/incidents/{id}/recompute"));
     let anew: Value = serde_json::from_slice(&anew.body).expect("JSON");
@@ -73,8 +77,19 @@ fn a_kill_in_the_kernel_log_is_explained_from_what_was_sent() {
         "{anew:#}"
     );
 
+    let captured = folder.path().join("captured-from-the-folder");
+    let data = folder.path().join("data");
+    let from_folder = ["--data-dir", data.to_str().expect("UTF-8")];
+    let refused = capture(&id, &from_folder, &captured);
+    assert_eq!(refused.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("already in use by process") && why.contains("--server"), "{why}");
+    let served = server.json(&format!("/api/v1/incidents/{id}/verdict"));
     assert_eq!(server.end(), Some(0));
-    let server = Server::start(&folder.path().join("data"), &["--no-kubernetes"]);
+    assert!(capture(&id, &from_folder, &captured).status.success());
+    compare(&diagnosed(&captured), &served);
+
+    let server = Server::start(&data, &["--no-kubernetes"]);
     let again = server.json(&format!("/api/v1/incidents/{id}"));
     assert_eq!(again["operations"], summary["operations"]);
     assert_eq!(again["verdict"]["incidents"][0]["cause"]["name"], "leak");
@@ -147,30 +162,38 @@ fn check_pages(server: &Server, id: &str) {
     assert_eq!(elsewhere.status, 421);
 }
 
+fn capture(id: &str, from: &[&str], folder: &Path) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_exit137"));
+    command.args(["capture", id, "-o"]).arg(folder).args(from).output().expect("the program runs")
+}
+
+fn diagnosed(folder: &Path) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_exit137"));
+    let output = command.args(["diagnose", "-o", "json"]).arg(folder).output().expect("the program runs");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
 /// Diagnosing what was captured gives the verdict that was captured.
-fn check_capture(server: &Server, id: &str, folder: &Path) {
-    let captured = folder.join("captured");
-    let url = format!("http://{}", server.pages);
-    let program = env!("CARGO_BIN_EXE_exit137");
-    let capture = Command::new(program).args(["capture", id, "--server", &url, "-o"]).arg(&captured).output();
-    let capture = capture.expect("the program runs");
-    assert!(capture.status.success(), "{}", String::from_utf8_lossy(&capture.stderr));
-    let diagnosed = Command::new(program).args(["diagnose", "-o", "json"]).arg(&captured).output();
-    let diagnosed: Value =
-        serde_json::from_slice(&diagnosed.expect("the program runs").stdout).expect("JSON");
-    let served = server.json(&format!("/api/v1/incidents/{id}/verdict"));
-    for part in ["cause", "headline", "operations", "opinions", "kills"] {
+fn check_capture(server: &Server, id: &str, from: &[&str], folder: &Path) {
+    let output = capture(id, from, folder);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    compare(&diagnosed(folder), &server.json(&format!("/api/v1/incidents/{id}/verdict")));
+}
+
+fn compare(diagnosed: &Value, served: &Value) {
+    for part in ["cause", "headline", "operations", "opinions", "kills", "in_flight", "advice", "timeline"] {
         let strip = |verdict: &Value| {
             let mut part = verdict["incidents"][0][part].clone();
-            // The name of the file is the only thing that differs.
+            // The name of the file is the only thing that differs, and what was taken out by rule.
             part.as_array_mut().into_iter().flatten().for_each(|one| {
                 if let Some(fields) = one.as_object_mut() {
                     fields.remove("record");
+                    fields.remove("attributes");
                 }
             });
             part
         };
-        assert_eq!(strip(&diagnosed), strip(&served), "{part}");
+        assert_eq!(strip(diagnosed), strip(served), "{part}");
     }
 }
 

@@ -5,6 +5,7 @@ mod guard;
 mod metrics;
 mod pages;
 mod reply;
+mod status;
 
 use std::sync::Arc;
 
@@ -42,8 +43,8 @@ pub(super) fn router(recorder: Arc<Recorder>, guard: Arc<Guard>) -> Router {
         .route("/incidents/{id}", get(pages::incident))
         .route("/incidents/{id}/capture", get(api::capture))
         .route("/incidents/{id}/recompute", post(pages::recompute))
-        .route("/next", get(pages::next))
-        .route("/recorder", get(pages::recorder))
+        .route("/next", get(status::next))
+        .route("/recorder", get(status::recorder))
         .route("/metrics", get(metrics::metrics))
         .nest("/api/v1", api)
         .fallback(pages::not_found)

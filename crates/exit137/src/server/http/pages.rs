@@ -10,22 +10,22 @@ use axum::response::{IntoResponse, Redirect, Response};
 use exit137_core::time::UnixNanos;
 use exit137_core::verdict::Cause;
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 
 use super::reply;
 use crate::output::{self, Paper, clean_line};
 use crate::server::incident::Summary;
 use crate::server::query::{Page, Query, SORTS};
 use crate::server::recorder::Recorder;
-use crate::server::state::{Dropped, Source};
 
 /// What all pages have in common.
-struct Frame {
-    here: &'static str,
-    warnings: Vec<String>,
-    version: &'static str,
+pub(super) struct Frame {
+    pub(super) here: &'static str,
+    pub(super) warnings: Vec<String>,
+    pub(super) version: &'static str,
 }
 
-fn frame(recorder: &Recorder, here: &'static str) -> Frame {
+pub(super) fn frame(recorder: &Recorder, here: &'static str) -> Frame {
     Frame { here, warnings: recorder.warnings(), version: env!("CARGO_PKG_VERSION") }
 }
 
@@ -54,7 +54,8 @@ struct Row {
 #[template(path = "incidents.html")]
 struct IncidentsPage {
     frame: Frame,
-    query: Query,
+    /// What is searched for.
+    words: String,
     causes: Vec<Choice>,
     namespaces: Vec<Choice>,
     states: Vec<Choice>,
@@ -120,7 +121,8 @@ pub(super) async fn incidents(
         otlp_grpc: sources.otlp_grpc,
         kubernetes: sources.kubernetes,
         kernel_log: sources.kernel_log,
-        query,
+        // What somebody was made to click on is shown to them too.
+        words: clean_line(&query.q),
     };
     drop(all);
     reply::page(&view)
@@ -166,7 +168,7 @@ fn carried(query: &Query) -> Vec<(&'static str, String)> {
     ];
     all.into_iter()
         .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| (name, value.clone()))
+        .map(|(name, value)| (name, clean_line(value)))
         .collect()
 }
 
@@ -228,7 +230,10 @@ fn row(summary: &Summary) -> Row {
         title: clean_line(&summary.title),
         details: clean_line(&details),
         cause: summary.cause_title(),
-        certainty: summary.certainty(),
+        certainty: match summary.cause == Cause::Unknown.name() {
+            true => "not enough to tell".to_owned(),
+            false => summary.certainty(),
+        },
         sure: summary.probability >= 0.7,
         note: clean_line(&note),
         operations: summary.operations.iter().map(|name| clean_line(name)).collect(),
@@ -238,7 +243,7 @@ fn row(summary: &Summary) -> Row {
     }
 }
 
-fn day_and_time(at: UnixNanos) -> String {
+pub(super) fn day_and_time(at: UnixNanos) -> String {
     output::date_time(at, &TimeZone::UTC)
 }
 
@@ -247,15 +252,29 @@ fn day_and_time(at: UnixNanos) -> String {
 struct IncidentPage {
     frame: Frame,
     id: String,
-    title: String,
     heading: String,
     state: String,
-    settled: bool,
+    /// Whether the browser is asked to come again, and whether it was told not to.
+    live: bool,
+    stopped: bool,
     article: String,
 }
 
+/// How an incident's page is shown.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct View {
+    /// `off` stops a page that comes again by itself: who reads slowly must be able to.
+    refresh: String,
+}
+
 /// `/incidents/ID`: one incident, as `--output html` shows it.
-pub(super) async fn incident(State(recorder): State<Arc<Recorder>>, Path(id): Path<String>) -> Response {
+pub(super) async fn incident(
+    State(recorder): State<Arc<Recorder>>,
+    Path(id): Path<String>,
+    view: Result<FromAddress<View>, QueryRejection>,
+) -> Response {
+    let stopped = view.is_ok_and(|FromAddress(view)| view.refresh == "off");
     let Some(summary) = recorder.summary(&id) else {
         return missing(&recorder, "There is no incident of this name, or it has aged out.");
     };
@@ -276,10 +295,10 @@ pub(super) async fn incident(State(recorder): State<Arc<Recorder>>, Path(id): Pa
             output::count(summary.kill_count as usize, "OOM kill", "OOM kills")
         ),
         state: clean_line(&state_of(&summary)),
-        settled: summary.settled,
+        live: !summary.settled && !stopped,
+        stopped: !summary.settled && stopped,
         article: output::html_articles(&verdict, &Paper::default()),
         id,
-        title,
     };
     reply::page(&view)
 }
@@ -295,7 +314,7 @@ fn state_of(summary: &Summary) -> String {
         parts.push(format!("no kill since {version}"));
     }
     if !summary.settled {
-        parts.push("late spans may still change this; the page looks again every 5 s".to_owned());
+        parts.push("still being judged: what comes late may change this".to_owned());
     }
     parts.join("; ")
 }
@@ -309,97 +328,6 @@ pub(super) async fn recompute(State(recorder): State<Arc<Recorder>>, Path(id): P
 }
 
 #[derive(Template)]
-#[template(path = "next.html")]
-struct NextPage {
-    frame: Frame,
-    examined: String,
-    nothing: &'static str,
-    leaks: Vec<()>,
-    articles: String,
-}
-
-/// `/next`: what leaks and was not killed yet.
-pub(super) async fn next(State(recorder): State<Arc<Recorder>>) -> Response {
-    let board = recorder.leaks();
-    let examined = match board.examined_at {
-        Some(at) => format!(
-            "{} examined at {}, the one with the least time left first.",
-            output::count(board.workloads, "workload", "workloads"),
-            day_and_time(at)
-        ),
-        None => "No examination has finished yet.".to_owned(),
-    };
-    let view = NextPage {
-        frame: frame(&recorder, "next"),
-        examined,
-        nothing: "Nothing is found to leak. A trend alone is no leak: a service that warms up, fills a bounded cache or follows its load is not listed.",
-        leaks: vec![(); board.verdict.leaks.len()],
-        articles: output::html_articles(&board.verdict, &Paper::default()),
-    };
-    reply::page(&view)
-}
-
-#[derive(Template)]
-#[template(path = "recorder.html")]
-struct RecorderPage {
-    frame: Frame,
-    disk: String,
-    disk_percent: u64,
-    reach: String,
-    dropped: Vec<Dropped>,
-    facts: Vec<(&'static str, String)>,
-    sources: Vec<Source>,
-    problems: Vec<String>,
-}
-
-/// `/recorder`: what is kept, how far back, how full.
-pub(super) async fn recorder(State(recorder): State<Arc<Recorder>>) -> Response {
-    let Some(state) = recorder.state().await else {
-        return missing(&recorder, "The state of the recorder cannot be read.");
-    };
-    let size = |bytes: u64| output::bytes(bytes as f64);
-    let mut facts = vec![
-        ("Version", state.version.to_owned()),
-        ("Running since", day_and_time(recorder.started)),
-        ("Incidents", state.incidents.to_string()),
-        ("Verdicts due", state.verdicts_due.to_string()),
-        ("Waiting to be written", size(state.waiting_bytes)),
-    ];
-    if let Some(resident) = state.resident_bytes {
-        let of = format!("{}, with a budget of {}", size(resident), size(state.memory_budget_bytes));
-        facts.push(("Resident memory", of));
-    }
-    for one in &state.received {
-        let name = match one.signal {
-            "traces" => "Spans received",
-            "metrics" => "Data points received",
-            _ => "Log records received",
-        };
-        facts.push((name, format!("{} in {} exports, {}", one.records, one.exports, size(one.bytes))));
-    }
-    let reach = match (&state.recorded_from, &state.recorded_to) {
-        (Some(from), Some(to)) => format!("It reaches from {from} to {to}."),
-        _ => "Nothing is recorded yet.".to_owned(),
-    };
-    let view = RecorderPage {
-        frame: frame(&recorder, "recorder"),
-        disk: format!(
-            "{} of {} on disk, in {}.",
-            size(state.disk_bytes),
-            size(state.disk_budget_bytes),
-            clean_line(&state.folder)
-        ),
-        disk_percent: (state.disk_bytes * 100 / state.disk_budget_bytes.max(1)).min(100),
-        reach,
-        dropped: state.dropped,
-        facts,
-        sources: state.sources,
-        problems: state.problems.iter().map(|problem| clean_line(problem)).collect(),
-    };
-    reply::page(&view)
-}
-
-#[derive(Template)]
 #[template(path = "message.html")]
 struct MessagePage {
     frame: Frame,
@@ -407,7 +335,7 @@ struct MessagePage {
     message: String,
 }
 
-fn missing(recorder: &Recorder, message: &str) -> Response {
+pub(super) fn missing(recorder: &Recorder, message: &str) -> Response {
     let view = MessagePage { frame: frame(recorder, ""), title: "Not found", message: clean_line(message) };
     (StatusCode::NOT_FOUND, reply::page(&view)).into_response()
 }

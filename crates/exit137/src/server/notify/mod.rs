@@ -59,7 +59,7 @@ pub(crate) enum NotifyError {
 }
 
 /// What became of the notices to one receiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct ReceiverState {
     /// `notify.slack[0]`.
     pub(crate) name: String,

@@ -1,0 +1,127 @@
+//! What becomes of an incident: a server that ends in the middle, a rollout that ends the series, a pod that is gone.
+
+use std::time::SystemTime;
+
+use exit137_core::time::UnixNanos;
+use serde_json::{Value, json};
+
+use crate::kill::watched;
+use crate::server::Server;
+use crate::{append, case, is_the_leak, read, replay};
+
+const HOUR: f64 = 3600.0;
+
+fn seconds_now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_secs_f64()
+}
+
+fn time(seconds: f64) -> String {
+    UnixNanos::from_seconds(seconds).to_string()[..19].to_owned() + "Z"
+}
+
+#[test]
+fn a_verdict_that_was_not_settled_is_settled_by_the_next_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, log) = (folder.path().join("data"), folder.path().join("kernel.log"));
+    let config = folder.path().join("exit137.toml");
+    append(&log, b"");
+    // Everything of a case happened long ago; so long, something late may come.
+    std::fs::write(&config, "[verdict]\nsettle = \"5000d\"\n").expect("written");
+    let follow = ["--no-kubernetes", "--kernel-log", log.to_str().expect("UTF-8")];
+    let patient = [&follow[..], &["--config", config.to_str().expect("UTF-8")]].concat();
+    let mut server = Server::start(&data, &patient);
+    replay(&server, &case("shop-catalog-leak"), "metrics");
+    replay(&server, &case("shop-catalog-leak"), "traces");
+    append(&log, &read(&case("shop-catalog-leak").join("kernel/kmsg.log")));
+    let open = server.wait_for("leak of GET /search", is_the_leak);
+    assert_eq!(open["settled"], false, "{open:#}");
+    let id = open["id"].as_str().expect("a name");
+    let page = server.get(&format!("/incidents/{id}")).text();
+    assert!(page.contains("http-equiv=\"refresh\""), "{page}");
+    let still = server.get(&format!("/incidents/{id}?refresh=off")).text();
+    assert!(!still.contains("http-equiv") && still.contains("still being judged"), "{still}");
+    server.kill();
+    let server = Server::start(&data, &follow);
+    let settled =
+        server.wait_for("settled verdict", |found| (found["settled"] == true).then(|| found.clone()));
+    assert_eq!(
+        (&settled["id"], &settled["operations"], &settled["kill_count"]),
+        (&open["id"], &open["operations"], &open["kill_count"])
+    );
+    assert!(!server.get(&format!("/incidents/{id}")).text().contains("http-equiv"));
+}
+
+/// A pod of the cart, with its last end if it was killed.
+fn pod(name: &str, version: &str, started: f64, killed: Option<f64>) -> Value {
+    let image = format!("registry.example/shop/cart:{version}");
+    let mut status = json!({"containerID": format!("containerd://{:0>64}", name.len()), "name": "cart",
+        "image": image, "ready": true, "restartCount": i32::from(killed.is_some()),
+        "state": {"running": {"startedAt": time(killed.unwrap_or(started) + 1.0)}}});
+    if let Some(killed) = killed {
+        status["lastState"] = json!({"terminated": {"containerID": format!("containerd://{}", "c0".repeat(32)),
+            "exitCode": 137, "reason": "OOMKilled", "startedAt": time(started), "finishedAt": time(killed)}});
+    }
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-of-{name}"),
+            "labels": {"pod-template-hash": "7d9c"}, "creationTimestamp": time(started),
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "cart-7d9c", "uid": "r-1",
+                "controller": true}]},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "cart", "image": image,
+            "resources": {"limits": {"memory": "200Mi"}}}]},
+        "status": {"phase": "Running", "containerStatuses": [status]}})
+}
+
+/// A value of memory every 20 s.
+fn memory(name: &str, version: &str, from: f64, to: f64, bytes: impl Fn(f64) -> f64) -> Vec<u8> {
+    let steps = ((to - from) / 20.0) as u32;
+    let points: Vec<Value> = (0..steps)
+        .map(|step| {
+            let at = from + f64::from(step) * 20.0;
+            let value = bytes(at - from) as u64;
+            json!({"timeUnixNano": format!("{}", (at * 1e9) as u64), "asInt": value.to_string()})
+        })
+        .collect();
+    let attributes = [
+        ("service.name", "cart"),
+        ("service.version", version),
+        ("k8s.namespace.name", "shop"),
+        ("k8s.deployment.name", "cart"),
+        ("k8s.pod.name", name),
+        ("k8s.pod.uid", &format!("uid-of-{name}")),
+        ("k8s.container.name", "cart"),
+    ]
+    .map(|(key, value)| json!({"key": key, "value": {"stringValue": value}}));
+    let body = json!({"resourceMetrics": [{"resource": {"attributes": attributes}, "scopeMetrics": [{"metrics": [
+        {"name": "container.memory.working_set", "unit": "By", "gauge": {"dataPoints": points}}]}]}]});
+    body.to_string().into_bytes()
+}
+
+#[test]
+fn a_rollout_that_ends_the_kills_is_noted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let now = seconds_now();
+    let killed = now - 2.0 * HOUR;
+    let (_runtime, api, server) =
+        watched(folder.path(), pod("cart-old", "1.4.2", killed - HOUR, Some(killed)), &[]);
+    server.send("metrics", &memory("cart-old", "1.4.2", killed - HOUR, killed, |s| 5e7 + s * 4e4));
+    let before = server.wait_for("incident of the cart", |found| {
+        (found["workload"] == "cart" && found["settled"] == true).then(|| found.clone())
+    });
+    assert_eq!((&before["version"], &before["ended_with"]), (&json!("1.4.2"), &Value::Null));
+    api.publish("pods", "ADDED", pod("cart-new", "1.4.3", killed + 60.0, None));
+    server.send("metrics", &memory("cart-new", "1.4.3", killed + 60.0, now, |_| 6e7));
+    assert_eq!(server.end(), Some(0));
+
+    // The next server looks over the incidents at once; a running one does so every minute.
+    let kubeconfig = folder.path().join("kubeconfig");
+    let server =
+        Server::start(&folder.path().join("data"), &["--kubeconfig", kubeconfig.to_str().expect("UTF-8")]);
+    let ended = server.wait_for("end of the series", |found| {
+        (found["id"] == before["id"] && found["ended_with"] == "1.4.3").then(|| found.clone())
+    });
+    assert_eq!(ended["kill_count"], before["kill_count"]);
+    assert!(server.get("/?state=ended").text().contains("no kill since 1.4.3"));
+    assert!(server.get("/?state=open").text().contains("No incident matches"));
+    let id = before["id"].as_str().expect("a name");
+    assert!(server.get(&format!("/incidents/{id}")).text().contains("no kill since 1.4.3"));
+}
