@@ -66,6 +66,7 @@ fn a_kill_in_the_kernel_log_is_explained_from_what_was_sent() {
     let id = summary["id"].as_str().expect("a name").to_owned();
     check_against_openapi(&server, &id);
     check_pages(&server, &id);
+    check_examples(&server, &id);
     let url = format!("http://{}", server.pages);
     check_capture(&server, &id, &["--server", &url], &folder.path().join("captured"));
 
@@ -133,6 +134,24 @@ fn check_against_openapi(server: &Server, id: &str) {
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let errors: Vec<String> = validator.iter_errors(&verdict).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
+}
+
+/// What the guide says to type works.
+fn check_examples(server: &Server, id: &str) {
+    let guide = include_str!("../../../../docs/serve.md");
+    let examples: Vec<&str> = guide
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("curl") && line.contains("$api"))
+        .collect();
+    assert!(examples.len() >= 12, "{examples:#?}");
+    for example in examples {
+        let path =
+            example.split("\"$api").nth(1).and_then(|rest| rest.strip_suffix('"')).expect("an address");
+        let path = format!("/api/v1{}", path.replace("$id", id));
+        let answer = if example.contains("-X POST") { server.post(&path) } else { server.get(&path) };
+        assert_eq!(answer.status, 200, "{example}: {}", answer.text());
+    }
 }
 
 /// Pages show what the API tells, without a script, and load nothing from elsewhere.
