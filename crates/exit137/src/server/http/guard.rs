@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -57,9 +58,11 @@ impl Guard {
         token.is_some_and(|token| self.tokens.contains(&digest(&token)))
     }
 
-    fn knows_host(&self, headers: &HeaderMap) -> bool {
+    fn knows_host(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         let Some(hosts) = &self.hosts else { return true };
-        let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // HTTP/2, which browsers speak over TLS, has it in the address and no such header.
+        let named = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        let host = named.or_else(|| uri.authority().map(Authority::host)).unwrap_or_default();
         let name = match host.rfind(':') {
             Some(colon) if !host.ends_with(']') => &host[..colon],
             _ => host,
@@ -95,7 +98,7 @@ fn password(encoded: &str) -> Option<Vec<u8>> {
 /// Turns away who has no token, and requests that another site makes a browser send.
 pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
-    if !guard.knows_host(headers) {
+    if !guard.knows_host(headers, request.uri()) {
         let text = "this server serves its own machine only: call it localhost, or set --public-url\n";
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
@@ -167,8 +170,10 @@ mod tests {
             ("evil.example:1370", false),
             ("localhost.evil.example", false),
         ] {
-            assert_eq!(guard.knows_host(&headers(header::HOST, host)), known, "{host}");
+            assert_eq!(guard.knows_host(&headers(header::HOST, host), &Uri::default()), known, "{host}");
+            let over_http2: Uri = format!("https://{host}/").parse().expect("an address");
+            assert_eq!(guard.knows_host(&HeaderMap::new(), &over_http2), known, "{host}");
         }
-        assert!(!guard.knows_host(&HeaderMap::new()));
+        assert!(!guard.knows_host(&HeaderMap::new(), &Uri::default()));
     }
 }
