@@ -27,7 +27,7 @@ const BATCHES_MAX: usize = 8;
 const BYTES_READ_PER_BYTE_KEPT: u64 = 3;
 
 /// What it costs when records are gone.
-const AGED_OUT: &str =
+pub(super) const AGED_OUT: &str =
     "evidence has aged out: what happened earlier in this life cannot be looked at any more";
 
 /// Whether the verdict is made from less than there once was.

@@ -85,7 +85,8 @@ pub(super) fn examine(
     let mut published = Vec::new();
     for mut incident in incidents {
         // A verdict from what is left must not replace one from all there was.
-        if !matches!(why, Why::Kill { .. }) && judge::is_partial(&incident) {
+        let is_again = !matches!(why, Why::Kill { .. });
+        if is_again && judge::is_partial(&incident) && !was_partial(recorder, &incident)? {
             continue;
         }
         gaps::reword(&mut incident.gaps);
@@ -104,6 +105,14 @@ pub(super) fn examine(
         published.push(summary);
     }
     Ok(published)
+}
+
+/// Whether the verdict that is known was made from less than there once was, too.
+fn was_partial(recorder: &Recorder, incident: &IncidentVerdict) -> Result<bool, DatabaseError> {
+    let (before, _) = same(&recorder.incidents(), incident, &marks_of(incident));
+    let Some(before) = before else { return Ok(true) };
+    let stored = recorder.store.incident(&before.id)?;
+    Ok(stored.is_none_or(|stored| stored.json.contains(judge::AGED_OUT)))
 }
 
 /// The part of the past that kills at these times are explained from.

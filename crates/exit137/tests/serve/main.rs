@@ -8,6 +8,7 @@ mod kill;
 mod kill_nine;
 mod life;
 mod server;
+mod tls;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
