@@ -5,8 +5,9 @@
 #   sudo deploy/agent/bench.sh target/release/exit137 [CONTAINERS] [SECONDS]
 #
 # Containers are real cgroups with one process each that allocates and frees all the time, so that nothing rests. Beside the
-# agent run what is installed of: `below record` (cargo install below), `atop`, `telegraf`, and a plain loop of `cat` over the
-# same files. Nothing is sent: the agent writes to its buffer on disk. Prints a line a program: CPU seconds, ms per
+# agent run what is installed of: `netdata` (package netdata-core; everything but memory of these cgroups switched off), `below
+# record` (cargo install below; cgroup v2 alone), `telegraf`, and a loop in Python that reads the same files and does nothing
+# with them. Nothing is sent: the agent writes to its buffer on disk. Prints a line a program: CPU seconds, us per
 # container-sample, and the highest resident set.
 set -euo pipefail
 
@@ -66,7 +67,25 @@ if command -v telegraf > /dev/null; then
         "$tree/kubepods/burstable/*/*" > "$state/telegraf.conf"
     start "telegraf inputs.cgroup" telegraf --config "$state/telegraf.conf"
 fi
-if command -v atop > /dev/null; then start "atop (processes, not cgroups)" atop -w "$state/atop" 1; fi
+if command -v netdata > /dev/null; then
+    mkdir "$state/netdata" "$state/netdata/cache" "$state/netdata/lib" "$state/netdata/log"
+    [ -d /sys/fs/cgroup/memory ] && unified=no || unified=yes
+    {
+        printf '[global]\nrun as user = root\n[db]\nmode = ram\nupdate every = 1\n[directories]\n'
+        printf '%s = %s\n' cache "$state/netdata/cache" lib "$state/netdata/lib" log "$state/netdata/log"
+        for section in ml health statsd; do printf '[%s]\nenabled = no\n' "$section"; done
+        printf '[web]\nmode = none\n[plugins]\ncgroups = yes\nenable running new plugins = no\n'
+        printf '%s = no\n' timex checks idlejitter tc diskspace proc statsd apps perf ebpf slabinfo nfacct \
+            'netdata monitoring' 'netdata monitoring extended'
+        printf '[plugin:cgroups]\nupdate every = 1\nuse unified cgroups = %s\nmax cgroups to allow = 5000\n' "$unified"
+        printf 'enable by default cgroups matching = */pod*/0*\nrun script to rename cgroups matching = !*\n'
+        printf 'enable %s = yes\n' memory 'detailed memory' 'memory limits fail count'
+        printf 'enable %s = no\n' 'cpuacct stat (total CPU)' 'blkio bandwidth' 'blkio operations' 'blkio throttle bandwidth' \
+            'blkio throttle operations' 'blkio queued operations' 'blkio merged operations' 'cpu pressure' \
+            'io some pressure' 'io full pressure' 'memory some pressure' 'memory full pressure'
+    } > "$state/netdata.conf"
+    start "netdata, its cgroup plugin alone" netdata -D -c "$state/netdata.conf"
+fi
 cat > "$state/loop.py" << 'PYTHON'
 import glob, sys, time
 folders = glob.glob(sys.argv[1] + "/kubepods/burstable/*/*/")
@@ -82,7 +101,8 @@ while True:
 PYTHON
 if command -v python3 > /dev/null; then start "python, reading only" python3 "$state/loop.py" "$tree"; fi
 
-sleep 5
+# Until all have found all.
+sleep 30
 before=()
 for pid in "${pids[@]}"; do before+=("$(cpu "$pid")"); done
 sleep "$seconds"

@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 
 use exit137_core::kernel::{Charge, Constraint, KernelLog, KernelTime, OomReport, Task, Victim};
 use exit137_core::observation::cgroup::CgroupSample;
-use exit137_core::observation::{Observations, SourceKind};
+use exit137_core::observation::journal::{JournalLife, LiveHeap, OperationTotals};
+use exit137_core::observation::{Observations, ResourceId, SourceKind};
+use exit137_core::symbol::Symbol;
 use exit137_core::time::{Moment, UnixNanos};
 use serde::{Deserialize, Serialize};
 
+use crate::journal::Life;
 use crate::node::processes::Process;
 
 /// Event name of a kill: one record a process, or one a group that was killed as a whole.
@@ -26,8 +29,14 @@ pub const GAP: &str = "exit137.kernel_log.gap";
 /// Event name of a kill by a daemon that watches memory in the kernel's place.
 pub const USER_SPACE_KILL: &str = "exit137.user_space_kill";
 
+/// Event name of what a killed process's journal says of its memory.
+pub const JOURNAL: &str = "exit137.journal";
+
 /// Of longer tables the largest tasks are sent.
 pub const TASKS_MAX: usize = 64;
+
+/// Rows of a journal's tables that are sent, the largest first.
+const ROWS_MAX: usize = 128;
 
 /// Members of a killed group that are sent; the number of all is sent too.
 const VICTIMS_MAX: usize = 256;
@@ -297,6 +306,127 @@ pub struct GapBody {
     pub records: u64,
 }
 
+/// The body of [`JOURNAL`]. The requests in flight are spans of their own.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalBody {
+    /// The same for people.
+    pub message: String,
+    /// Attributes of the process's OpenTelemetry resource.
+    resource: BTreeMap<String, String>,
+    pid: u32,
+    started_unix_nanos: u64,
+    seen_unix_nanos: u64,
+    live_bytes: u64,
+    heap: Vec<HeapBody>,
+    operations: Vec<OperationBody>,
+}
+
+/// Live bytes that an operation allocated at one place.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct HeapBody {
+    operation: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+    live_bytes: u64,
+    allocated_bytes: u64,
+}
+
+/// What the finished requests of an operation did together.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct OperationBody {
+    name: String,
+    finished: u64,
+    retained_bytes: i64,
+    peak_bytes: u64,
+}
+
+impl JournalBody {
+    /// What `life` says of its memory, as far as it does.
+    pub fn of(life: &Life) -> Self {
+        let heap = life.holders().into_iter().take(ROWS_MAX).map(|holder| HeapBody {
+            operation: holder.operation,
+            place: holder.place,
+            live_bytes: holder.live_bytes,
+            allocated_bytes: holder.allocated_bytes,
+        });
+        let mut operations: Vec<OperationBody> = life
+            .operations
+            .iter()
+            .map(|row| OperationBody {
+                name: row.name.clone(),
+                finished: row.finished,
+                retained_bytes: row.retained_bytes(),
+                peak_bytes: row.peak_bytes,
+            })
+            .collect();
+        operations.sort_by(|a, b| (b.retained_bytes, &a.name).cmp(&(a.retained_bytes, &b.name)));
+        operations.truncate(ROWS_MAX);
+        Self {
+            message: String::new(),
+            resource: life.resource.iter().cloned().collect(),
+            pid: life.pid,
+            started_unix_nanos: life.started_unix_nanos,
+            seen_unix_nanos: life.seen_unix_nanos,
+            live_bytes: life.live_bytes,
+            heap: heap.collect(),
+            operations,
+        }
+    }
+
+    /// The largest row of the live heap: operation, place, bytes.
+    pub fn largest(&self) -> Option<(&str, Option<&str>, u64)> {
+        let row = self.heap.first()?;
+        Some((&row.operation, row.place.as_deref(), row.live_bytes))
+    }
+
+    /// Bytes of the whole live heap; 0 when it was not sampled.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// Adds the life that it tells of. What its process does not say of itself, `resource` does.
+    fn add(self, resource: ResourceId, observations: &mut Observations) {
+        let symbols = &mut observations.symbols;
+        let time = |nanos: u64| UnixNanos(i64::try_from(nanos).unwrap_or(i64::MAX));
+        let heap = self.heap.into_iter().map(|row| LiveHeap {
+            operation: symbols.intern(&row.operation),
+            place: row.place.map(|place| symbols.intern(&place)),
+            bytes: row.live_bytes,
+            allocated: row.allocated_bytes,
+        });
+        let heap = heap.collect();
+        let operations = self.operations.into_iter().map(|row| OperationTotals {
+            operation: symbols.intern(&row.name),
+            finished: row.finished,
+            retained: row.retained_bytes,
+            peak: row.peak_bytes,
+        });
+        let operations = operations.collect();
+        let mut attributes: Vec<(Symbol, Symbol)> =
+            self.resource.iter().map(|(key, value)| (symbols.intern(key), symbols.intern(value))).collect();
+        let more = observations.resources[resource.0 as usize].attributes.iter();
+        let is_new = |(key, _): &&(Symbol, Symbol)| attributes.iter().all(|(known, _)| known != key);
+        let more: Vec<_> = more.filter(is_new).copied().collect();
+        attributes.extend(more);
+        let resource = observations.intern_resource(attributes);
+        observations.journals.push(JournalLife {
+            file: "exit137 agent".to_owned(),
+            resource,
+            pid: self.pid,
+            started: time(self.started_unix_nanos),
+            seen: time(self.seen_unix_nanos),
+            closed: None,
+            live_bytes: self.live_bytes,
+            heap,
+            operations,
+        });
+        observations.count(SourceKind::Journal, 1, false);
+    }
+}
+
 /// The body of [`SAMPLE`]: a line of the format of cgroup samples, with what is known of the processes besides.
 pub fn sample_body(sample: &CgroupSample, processes: &[Process]) -> String {
     let mut line = serde_json::Map::new();
@@ -369,6 +499,7 @@ pub(crate) enum NotARecord {
 pub(crate) fn observe(
     event_name: &[u8],
     at: UnixNanos,
+    resource: ResourceId,
     body: &[u8],
     observations: &mut Observations,
 ) -> Result<bool, NotARecord> {
@@ -394,6 +525,10 @@ pub(crate) fn observe(
             serde_json::from_slice(body).map_err(|source| NotARecord::Json { event: GAP, source })?;
         let log = log_of(None, observations);
         log.lost_records = log.lost_records.saturating_add(gap.records);
+    } else if event_name == JOURNAL.as_bytes() {
+        let body: JournalBody =
+            serde_json::from_slice(body).map_err(|source| NotARecord::Json { event: JOURNAL, source })?;
+        body.add(resource, observations);
     } else {
         return Ok(false);
     }
@@ -412,60 +547,5 @@ fn log_of<'o>(node: Option<&str>, observations: &'o mut Observations) -> &'o mut
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use exit137_core::kernel::KernelLogReader;
-
-    /// A real report, shortened.
-    const REPORT: &str = "\
-4,1,100,-;python invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=984
-6,2,101,-;memory: usage 524288kB, limit 524288kB, failcnt 41
-6,3,102,-;Memory cgroup stats for /kubepods/pod6f0dc1b2-3a4e-4c6f-9f1a-2b3c4d5e6f70:
-6,4,103,-;anon 533360640
-6,5,104,-;[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name
-6,6,105,-;[  12044]  1000 12044   921600   130215   130000      215        0  1376256        0           984 python
-6,7,106,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,oom_memcg=/kubepods/pod6f0dc1b2-3a4e-4c6f-9f1a-2b3c4d5e6f70,task_memcg=/kubepods/pod6f0dc1b2-3a4e-4c6f-9f1a-2b3c4d5e6f70/aa,task=python,pid=12044,uid=1000
-3,8,107,-;Memory cgroup out of memory: Killed process 12044 (python) total-vm:3686400kB, anon-rss:520860kB, file-rss:0kB, shmem-rss:0kB, UID:1000 pgtables:1344kB oom_score_adj:984";
-
-    fn report() -> OomReport {
-        let mut reader = KernelLogReader::new("kmsg");
-        for (number, line) in REPORT.lines().enumerate() {
-            reader.line(line, number + 1);
-        }
-        reader.finish().remove(0).reports.remove(0)
-    }
-
-    #[test]
-    fn a_report_survives_the_way_through_a_log_record() {
-        let at = UnixNanos(1_795_340_715_000_000_000);
-        let body = KillBody { node: Some("n1".into()), uncertainty_nanos: 5, ..KillBody::of(&report()) };
-        let text = serde_json::to_vec(&body).expect("JSON");
-        let mut observations = Observations::default();
-        assert!(observe(OOM_KILL.as_bytes(), at, &text, &mut observations).expect("is read"));
-        let [log] = observations.kernel.as_slice() else { panic!("one log") };
-        assert_eq!((log.file.as_str(), log.host.as_deref()), ("exit137 agent on n1", Some("n1")));
-        let wall = KernelTime::Wall(Moment::new(at, 5));
-        let mut expected = report();
-        expected.at = wall;
-        expected.victims[0].at = wall;
-        // Lines are those of the file that it was read from.
-        expected.victims[0].line = 0;
-        expected.tasks[0].tgid = expected.tasks[0].pid;
-        assert_eq!(log.reports, [expected]);
-    }
-
-    #[test]
-    fn samples_and_gaps_become_observations_and_strangers_do_not() {
-        let mut observations = Observations::default();
-        let mut see = |event: &str, body: &str| {
-            observe(event.as_bytes(), UnixNanos(1), body.as_bytes(), &mut observations)
-        };
-        assert!(see(SAMPLE, r#"{"time":"2026-11-22T10:00:00Z","usage":1}"#).expect("is read"));
-        assert!(see(GAP, r#"{"records":3}"#).expect("is read"));
-        assert!(!see("exit137.other", "{}").expect("is left alone"));
-        let error = see(GAP, "3").expect_err("is no gap").to_string();
-        assert!(error.starts_with("not the body of exit137.kernel_log.gap: "), "{error}");
-        assert_eq!(observations.cgroup_samples.len(), 1);
-        assert_eq!(observations.kernel[0].lost_records, 3);
-    }
-}
+#[path = "agent_tests.rs"]
+mod tests;

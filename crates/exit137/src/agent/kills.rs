@@ -1,5 +1,6 @@
 //! From a report to a record: which container it was, what it looked like before, and what its journal knew.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use exit137_core::kernel::cgroup_path::{CgroupIdentity, container_of};
@@ -156,54 +157,71 @@ impl Agent {
                 let names = self.names.find(&identity, now);
                 let more = records::resource(&self.node, &identity, names.as_ref());
                 let requests = otlp::spans(&life, &more, &mut self.traces);
+                self.keep(more, records::journal(&life));
                 if requests > 0 {
                     tracing::info!(
                         "{requests} requests were in flight when a process of pod {pod} was killed"
                     );
-                    self.records_since.get_or_insert(now);
                 }
             }
         }
     }
 
-    /// Looks for the marks that systemd-oomd leaves on the cgroups it empties.
+    /// Looks for the marks that systemd-oomd leaves on the cgroups it empties: those of containers, and of what they are in.
     pub(super) fn notice_oomd(&mut self) {
-        let mut paths: Vec<String> =
-            self.watch.alive().map(|(_, watched)| watched.container.path.clone()).collect();
-        let parents: Vec<String> = paths
-            .iter()
-            .filter_map(|path| path.rsplit_once('/'))
-            .map(|(parent, _)| parent.to_owned())
-            .collect();
-        paths.extend(parents);
-        paths.sort();
-        paths.dedup();
-        self.oomd.retain(|path, _| paths.binary_search(path).is_ok());
-        for path in paths {
-            let mut value = [0; 32];
-            let folder = self.watch.hierarchy.folder(&path);
-            let length = rustix::fs::getxattr(&folder, OOMD_KILLS, &mut value[..]).unwrap_or_default();
-            let text = std::str::from_utf8(&value[..length]).unwrap_or_default();
-            let Ok(kills) = text.trim_end_matches('\0').parse::<u64>() else { continue };
-            // What was there before the agent looked first is the past.
-            let known = self.oomd.insert(path.clone(), kills);
-            let more = kills.saturating_sub(known.unwrap_or(if self.is_starting { kills } else { 0 }));
-            if more > 0 {
-                let identity = container_of(&path);
-                let names = self.names.find(&identity, self.now());
-                let place = Place {
-                    node: &self.node,
-                    boot_id: &self.boot_id,
-                    identity: &identity,
-                    names: names.as_ref(),
-                    path: Some(&path),
-                };
-                let record = records::user_space_kill(place, more);
-                let of = records::resource(&self.node, &identity, names.as_ref());
-                self.keep(of, record);
+        let mut marks: BTreeMap<String, u64> = BTreeMap::new();
+        for (_, watched) in self.watch.alive() {
+            let path = &watched.container.path;
+            marks.extend(oomd_kills(watched.cgroup.folder()).map(|kills| (path.clone(), kills)));
+            let Some((parent, _)) = path.rsplit_once('/') else { continue };
+            if !marks.contains_key(parent)
+                && let Ok(folder) = std::fs::File::open(self.watch.hierarchy.folder(parent))
+            {
+                marks.extend(oomd_kills(&folder).map(|kills| (parent.to_owned(), kills)));
             }
         }
+        self.oomd.retain(|path, _| marks.contains_key(path));
+        for (path, kills) in marks {
+            self.note_oomd(&path, kills);
+        }
     }
+
+    /// A container is gone: its mark can still be read, and never again.
+    pub(super) fn notice_oomd_of(&mut self, slot: Slot) {
+        let Some(watched) = self.watch.slots.get(&slot) else { return };
+        let path = watched.container.path.clone();
+        if let Some(kills) = oomd_kills(watched.cgroup.folder()) {
+            self.note_oomd(&path, kills);
+        }
+    }
+
+    fn note_oomd(&mut self, path: &str, kills: u64) {
+        // What was there before the agent looked first is the past.
+        let known = self.oomd.insert(path.to_owned(), kills);
+        let more = kills.saturating_sub(known.unwrap_or(if self.is_starting { kills } else { 0 }));
+        if more == 0 {
+            return;
+        }
+        let identity = container_of(path);
+        let names = self.names.find(&identity, self.now());
+        let place = Place {
+            node: &self.node,
+            boot_id: &self.boot_id,
+            identity: &identity,
+            names: names.as_ref(),
+            path: Some(path),
+        };
+        let record = records::user_space_kill(place, more);
+        let of = records::resource(&self.node, &identity, names.as_ref());
+        self.keep(of, record);
+    }
+}
+
+/// How many processes systemd-oomd says it has killed in a cgroup.
+fn oomd_kills(folder: impl std::os::fd::AsFd) -> Option<u64> {
+    let mut value = [0; 32];
+    let length = rustix::fs::fgetxattr(folder, OOMD_KILLS, &mut value[..]).ok()?;
+    std::str::from_utf8(value.get(..length)?).ok()?.trim_end_matches('\0').parse().ok()
 }
 
 /// A report of several kills that are not one group, as reports of one kill each. The first has the table.

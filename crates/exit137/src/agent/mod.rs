@@ -252,6 +252,9 @@ impl Agent {
         {
             self.sample(slot, "counter");
         }
+        if seen.is_gone {
+            self.notice_oomd_of(slot);
+        }
         if let Some(reason) = seen.photograph {
             self.watch.photograph(slot, &self.proc);
             self.sample(slot, reason);

@@ -5,7 +5,10 @@ use exit137_core::kernel::OomReport;
 use exit137_core::kernel::cgroup_path::{CgroupIdentity, container_of, limit_owner};
 use exit137_core::time::{Moment, UnixNanos};
 use exit137_core::verdict::LimitHit;
-use exit137_sources::agent::{GAP, GapBody, KillBody, OOM_KILL, SAMPLE, USER_SPACE_KILL, sample_body};
+use exit137_sources::agent::{
+    GAP, GapBody, JOURNAL, JournalBody, KillBody, OOM_KILL, SAMPLE, USER_SPACE_KILL, sample_body,
+};
+use exit137_sources::journal::Life;
 use exit137_sources::node::cgroup::{Reading, wall_now};
 use exit137_sources::node::containers::Names;
 use exit137_sources::node::processes::Process;
@@ -181,6 +184,32 @@ pub(super) fn user_space_kill(place: Place<'_>, kills: u64) -> Record {
         ("exit137.user_space_kill.processes", whole(kills)),
     ];
     record(USER_SPACE_KILL, wall_now(), true, body, attributes)
+}
+
+/// What the journal of a killed process says of its memory.
+pub(super) fn journal(life: &Life) -> Record {
+    let mut body = JournalBody::of(life);
+    let live = body.live_bytes();
+    let largest = body.largest().map(|(operation, place, bytes)| {
+        let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
+        format!("; {} of it allocated by {operation}{place}", Bytes(bytes))
+    });
+    body.message = match (live, largest) {
+        (0, _) => format!("journal of killed process {}: its heap was not sampled", life.pid),
+        (_, largest) => format!(
+            "journal of killed process {}: {} live on the heap{}",
+            life.pid,
+            Bytes(live),
+            largest.unwrap_or_default()
+        ),
+    };
+    let attributes = vec![
+        ("exit137.journal.pid", whole(u64::from(life.pid))),
+        ("exit137.journal.live_bytes", whole(live)),
+        ("exit137.journal.in_flight", whole(life.in_flight.len() as u64)),
+    ];
+    let at = UnixNanos(i64::try_from(life.seen_unix_nanos).unwrap_or(i64::MAX));
+    record(JOURNAL, at, false, serde_json::to_string(&body).unwrap_or_default(), attributes)
 }
 
 fn record(

@@ -87,6 +87,8 @@ pub(super) struct Seen {
     pub(super) photograph: Option<&'static str>,
     /// The counter before, when it was read, and now.
     pub(super) counter: Option<(UnixNanos, UnixNanos, u64)>,
+    /// The cgroup was removed since the look before.
+    pub(super) is_gone: bool,
 }
 
 /// All containers.
@@ -209,7 +211,7 @@ impl Watch {
             Err(Unreadable::Gone) => {
                 watched.gone_at = Some(now);
                 watched.alarm = None;
-                return Seen::default();
+                return Seen { is_gone: true, ..Seen::default() };
             }
             Err(Unreadable::Other(_)) => {
                 watched.due = now + usual;
@@ -232,7 +234,7 @@ impl Watch {
         watched.due = Duration::from_nanos(((now.as_nanos() / step + 1) * step) as u64);
         let total = watched.reading.oom_kill.filter(|_| watched.reading.oom_kill != before.oom_kill);
         let counter = total.map(|total| (before.at, watched.reading.at, total));
-        Seen { photograph, counter }
+        Seen { photograph, counter, is_gone: false }
     }
 
     /// The alarm of a v1 container whose limit changed must know the new one.

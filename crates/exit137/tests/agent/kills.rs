@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::node::{Node, wait_for};
+use super::node::{Node, is_v2, wait_for};
 
 /// Grows until it is killed, and touches every page that it gets.
 const GROW: &str = "tail /dev/zero";
@@ -153,6 +153,34 @@ fn what_a_collector_does_not_take_waits_on_disk() {
     node.stop_agent();
 }
 
+/// What systemd-oomd does: a mark on the cgroup (cgroup v2 alone keeps such), SIGKILL to all in it; and the runtime removes it.
+#[test]
+fn kills_by_a_daemon_are_noticed_though_the_container_goes_at_once() {
+    let mut node = Node::new();
+    let container = node.container(64);
+    node.start(&[]);
+    let mut main = container.run("exec sleep 600");
+    wait_for("the process", || !container.is_empty());
+    let marked =
+        rustix::fs::setxattr(&container.folder, "user.oomd_kill", b"2", rustix::fs::XattrFlags::empty());
+    container.kill_all();
+    main.wait().expect("ended");
+    wait_for("the removal", || std::fs::remove_dir(&container.folder).is_ok());
+    if marked.is_err() {
+        // cgroup v1, for which there is no systemd-oomd either.
+        node.stop_agent();
+        assert!(!is_v2(), "{marked:?}");
+        return;
+    }
+    wait_for("the record", || !node.collector.events("exit137.user_space_kill").is_empty());
+    node.stop_agent();
+    let events = node.collector.events("exit137.user_space_kill");
+    assert_eq!(events.len(), 1, "{events:#?}");
+    assert_eq!(events[0].attribute("container.id"), container.id);
+    assert_eq!(events[0].attribute("exit137.user_space_kill.processes"), "2");
+    assert_eq!(node.collector.events("exit137.oom_kill").len(), 0, "the kernel killed nothing");
+}
+
 /// A node's file system as a pod has it: mounted elsewhere.
 #[test]
 fn the_kubelets_files_name_the_container_and_its_journal_tells_what_was_in_flight() {
@@ -194,5 +222,13 @@ fn the_kubelets_files_name_the_container_and_its_journal_tells_what_was_in_fligh
     }
     assert!(kill.body.contains("of shop/api-0/api"), "{}", kill.body);
     wait_for("spans", || !node.collector.spans().is_empty());
+    wait_for("the journal", || !node.collector.events("exit137.journal").is_empty());
+    let journal = node.collector.events("exit137.journal").remove(0);
+    assert_eq!(journal.attribute("k8s.pod.uid"), pod_uid);
+    assert!(
+        journal.body.contains("live on the heap; ") && journal.body.contains("\"heap\":[{"),
+        "{}",
+        journal.body
+    );
     node.stop_agent();
 }

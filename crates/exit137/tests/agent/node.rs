@@ -17,7 +17,7 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 static CONTAINERS: AtomicU32 = AtomicU32::new(0);
 
 /// Whether the machine has cgroup v2 with the memory controller.
-fn is_v2() -> bool {
+pub fn is_v2() -> bool {
     let controllers = std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     controllers.split_whitespace().any(|name| name == "memory")
 }
@@ -224,7 +224,7 @@ impl Container {
         line.parse().expect("a number")
     }
 
-    fn kill_all(&self) {
+    pub fn kill_all(&self) {
         let pids = std::fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
         for pid in pids.lines() {
             let _ = Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status();

@@ -70,8 +70,8 @@ impl Sink {
             return Err("a log record with a time");
         }
         if draft.event_name.starts_with(b"exit137.") {
-            let seen =
-                crate::agent::observe(&draft.event_name, nanos(time), &draft.body, &mut self.observations);
+            let (at, observations) = (nanos(time), &mut self.observations);
+            let seen = crate::agent::observe(&draft.event_name, at, resource, &draft.body, observations);
             match seen {
                 // It says more than a log record, and is kept as what it says.
                 Ok(true) => return Ok(()),
