@@ -108,7 +108,11 @@ pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(reason) = source {
-        line = format!("{line}: {}", without_code(reason));
+        let words = without_code(reason);
+        // Some libraries' errors repeat what their own reasons say.
+        if !line.ends_with(&words) {
+            line = format!("{line}: {words}");
+        }
         source = reason.source();
     }
     clean_line(&line)

@@ -1,5 +1,7 @@
 //! What becomes of an incident: a server that ends in the middle, a rollout that ends the series, a pod that is gone.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::SystemTime;
 
 use exit137_core::time::UnixNanos;
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::kill::watched;
 use crate::server::Server;
-use crate::{append, case, is_the_leak, read, replay};
+use crate::{append, case, is_the_leak, played, read, replay};
 
 const HOUR: f64 = 3600.0;
 
@@ -49,6 +51,46 @@ fn a_verdict_that_was_not_settled_is_settled_by_the_next_server() {
         (&open["id"], &open["operations"], &open["kill_count"])
     );
     assert!(!server.get(&format!("/incidents/{id}")).text().contains("http-equiv"));
+}
+
+/// Makes the incidents in a data folder look as if this version of the program had judged them.
+fn judged_by(data: &Path, version: &str) {
+    let script = "import json,sqlite3,sys\n\
+        db = sqlite3.connect(sys.argv[1] + '/exit137.sqlite')\n\
+        for key, text in db.execute('SELECT key, summary FROM incident').fetchall():\n\
+        \x20   summary = json.loads(text) | {'judged_by': sys.argv[2], 'cause': 'unknown'}\n\
+        \x20   db.execute('UPDATE incident SET summary = ? WHERE key = ?', (json.dumps(summary), key))\n\
+        db.commit()\n";
+    let status = Command::new("python3").args(["-c", script]).arg(data).arg(version).status();
+    assert!(status.expect("python3 runs").success());
+}
+
+#[test]
+fn a_newer_program_judges_again_what_an_older_one_judged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, first) = played(folder.path(), "shop-catalog-leak");
+    let settled = server.wait_for("settled verdict", |found| {
+        (found["id"] == first["id"] && found["settled"] == true).then(|| found.clone())
+    });
+    assert_eq!(server.end(), Some(0));
+    let data = folder.path().join("data");
+    judged_by(&data, "0.0.1");
+    // As far back as everything is kept, which for this case is long.
+    let config = folder.path().join("exit137.toml");
+    std::fs::write(&config, "[keep]\nspans = \"5000d\"\nmetrics = \"5000d\"\n").expect("written");
+    let server = Server::start(&data, &["--no-kubernetes", "--config", config.to_str().expect("UTF-8")]);
+    let renewed = server.wait_for("verdict made again", is_the_leak);
+    assert_eq!(
+        (&renewed["id"], &renewed["kill_count"], &renewed["settled"]),
+        (&settled["id"], &settled["kill_count"], &json!(true))
+    );
+    assert_eq!(renewed["revision"], settled["revision"].as_u64().expect("a number") + 1);
+    assert_eq!(server.end(), Some(0));
+
+    // What this program has judged, it leaves alone.
+    let server = Server::start(&data, &["--no-kubernetes", "--config", config.to_str().expect("UTF-8")]);
+    let again = server.wait_for("the same", is_the_leak);
+    assert_eq!(again["revision"], renewed["revision"]);
 }
 
 /// A pod of the cart, with its last end if it was killed.
