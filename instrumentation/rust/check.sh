@@ -49,12 +49,20 @@ if wanted collector; then
     cargo build --locked --release -p shop
     "$venv/bin/python" proof/collector.py "$target/release/shop"
 fi
+if wanted served; then
+    # The program of this repository as the receiver: one kill, the requests that it swallowed, and the verdict.
+    cargo build --locked --release -p shop
+    program="${EXIT137:-$target/program/debug/exit137}"
+    [ -n "${EXIT137:-}" ] || CARGO_TARGET_DIR="$target/program" cargo build --locked -p exit137 --manifest-path ../../Cargo.toml
+    python3 proof/served.py "$target/release/shop" "$program"
+fi
 if wanted cost; then
     cargo build --locked --release -p proof
     "$target/release/cost"
 fi
 if wanted throughput; then
     cargo build --locked --release -p proof
-    "$target/release/throughput" --rounds "${ROUNDS:-5}" --path /hello
-    "$target/release/throughput" --rounds "${ROUNDS:-5}" --path /work
+    for path in /order/7 /work /hello; do
+        "$target/release/throughput" --rounds "${ROUNDS:-5}" --path "$path"
+    done
 fi

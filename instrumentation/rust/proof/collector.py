@@ -17,7 +17,6 @@ import random
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import threading
 import time
 
 import rotel
+from journal_bytes import in_flight
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -122,19 +122,6 @@ def ask(port, unanswered, stop):
             del unanswered[trace]
     except (OSError, http.client.HTTPException):
         pass
-
-
-def in_flight(journal):
-    """Trace, span and parent id of each slot that is in force, from the bytes."""
-    data = journal.read_bytes()
-    assert data[:8] == b"E137JRNL", "not a journal"
-    header_bytes, slot_bytes, slots = struct.unpack_from("<III", data, 12)
-    found = set()
-    for at in range(header_bytes, header_bytes + slots * slot_bytes, slot_bytes):
-        (control,) = struct.unpack_from("<Q", data, at)
-        if control & 3 == 2:
-            found.add((data[at + 24 : at + 40].hex(), data[at + 40 : at + 48].hex(), data[at + 48 : at + 56].hex()))
-    return found
 
 
 def recovered(spans):

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Average bytes between two heap samples.
 const SAMPLE_BYTES: u64 = 512 << 10;
 
+/// Heap samples a second that are too many: each takes some microseconds, so this is a thousandth of a core.
+const SAMPLES_PER_SECOND_MAX: u64 = 256;
+
 /// From here on a request or a phase has grown much: 50 MB.
 const HIGH_GROWTH_BYTES: u64 = 50 * 1024 * 1024;
 
@@ -29,6 +32,9 @@ pub struct Config {
     pub requests_max: u32,
     /// Average bytes between two heap samples: `EXIT137_SAMPLE_BYTES`, 524288 by default; 0 for no sampling.
     pub sample_bytes: u64,
+    /// With more heap samples a second, the bytes between two samples are doubled, and doubled again, until there are fewer; 0
+    /// for no bound.
+    pub samples_per_second_max: u64,
     /// Growth of a request or a phase, in bytes, from which a `memory.high_growth` event is added to its span.
     pub high_growth_bytes: u64,
     /// Whether the largest stacks of the live heap get function names and lines while the program runs. That reads the
@@ -49,6 +55,7 @@ impl Default for Config {
             journal: journal.map(PathBuf::from),
             requests_max: 512,
             sample_bytes: number("EXIT137_SAMPLE_BYTES").unwrap_or(SAMPLE_BYTES),
+            samples_per_second_max: SAMPLES_PER_SECOND_MAX,
             high_growth_bytes: HIGH_GROWTH_BYTES,
             names: true,
             resource: Vec::new(),
@@ -75,6 +82,13 @@ impl Config {
     #[must_use]
     pub fn with_sample_bytes(mut self, bytes: u64) -> Self {
         self.sample_bytes = bytes;
+        self
+    }
+
+    /// Heap samples a second from which on the interval between them grows; 0 for no bound.
+    #[must_use]
+    pub fn with_samples_per_second_max(mut self, samples: u64) -> Self {
+        self.samples_per_second_max = samples;
         self
     }
 

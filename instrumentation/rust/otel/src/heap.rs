@@ -8,6 +8,8 @@ pub(crate) mod rank;
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use crate::allocator::thread::THREAD;
+
 /// Different stacks, by operation.
 const STACKS: usize = if cfg!(miri) { 16 } else { 4096 };
 /// Return addresses that are kept of a stack, innermost first. Each costs a hundred nanoseconds and more to find, and what
@@ -70,7 +72,7 @@ pub struct LiveHeap {
 /// Writes down a sampled allocation of the calling thread that stands for `weight` bytes. Returns the stack's index + 1.
 pub(crate) fn record(operation: u16, weight: u64) -> u16 {
     let mut frames = [0u64; FRAMES];
-    let depth = unwind(&mut frames);
+    let depth = unwind(&mut frames, THREAD.with(|thread| thread.boundary()));
     let index = find(operation, &frames[..depth]);
     let stack = &TABLE[index];
     stack.live.fetch_add(weight as i64, Ordering::Relaxed);
@@ -114,14 +116,21 @@ pub(crate) fn live_bytes() -> u64 {
     LIVE.load(Ordering::Relaxed).max(0) as u64
 }
 
-/// Return addresses of the caller, innermost first, without those of this crate's hooks.
+/// Return addresses of the caller, innermost first, without those of this crate's hooks, as far as the stack's `boundary`: what
+/// lies further out polled the request, and is the same for all of them.
 #[inline(never)]
-fn unwind(frames: &mut [u64; FRAMES]) -> usize {
-    let (mut seen, mut kept) = (0, 0);
+fn unwind(frames: &mut [u64; FRAMES], boundary: usize) -> usize {
+    let (mut seen, mut kept, mut inside) = (0, 0, false);
     // Ours are inlined into each other more or less, so they are left out by name, when names are looked up. What is
     // sure is that the two innermost are the unwinder's caller and this.
     let mut take = |frame: &backtrace::Frame| {
         seen += 1;
+        // It is passed once, from the inside: part of the work may run on a stack of its own.
+        let further_out = frame.sp() as usize > boundary;
+        if inside && further_out {
+            return false;
+        }
+        inside |= !further_out;
         if seen > 2 {
             frames[kept] = frame.ip() as u64;
             kept += 1;

@@ -70,8 +70,13 @@ fn tell_high_growth(span: &SpanRef<'_>, label: &str, delta: i64) {
     }
 }
 
-/// Attributes that [`describe_request`] adds, and one of the caller's: a span that reserves room for them grows once.
-pub(crate) const REQUEST_ATTRIBUTES: usize = 8;
+/// Attributes that [`describe_request`] adds to nearly every span, and one of the caller's: a span that reserves room for them
+/// does not grow.
+pub(crate) const REQUEST_ATTRIBUTES: usize = 5;
+
+/// From here on `memory.request.*` says more than 0.0 MB. Most requests retain nothing, and three attributes that say so cost more
+/// than all the counting: they are encoded, sent and stored.
+const REQUEST_MB_FROM: u64 = 100 << 10;
 
 /// What a request has used, as attributes of its span, all under one lock; `also` goes with them.
 pub(crate) fn describe_request(span: &SpanRef<'_>, usage: &Usage, also: Option<KeyValue>) {
@@ -80,10 +85,14 @@ pub(crate) fn describe_request(span: &SpanRef<'_>, usage: &Usage, also: Option<K
         KeyValue::new("exit137.memory.freed", usage.freed),
         KeyValue::new("exit137.memory.retained", usage.retained),
         KeyValue::new("exit137.memory.peak", usage.peak as i64),
-        KeyValue::new("memory.request.before_mb", 0.0),
-        KeyValue::new("memory.request.after_mb", mb(usage.retained)),
-        KeyValue::new("memory.request.delta_mb", mb(usage.retained)),
     ];
     span.set_attributes(used.into_iter().chain(also));
-    tell_high_growth(span, "request", usage.retained);
+    if usage.retained.unsigned_abs() >= REQUEST_MB_FROM {
+        span.set_attributes([
+            KeyValue::new("memory.request.before_mb", 0.0),
+            KeyValue::new("memory.request.after_mb", mb(usage.retained)),
+            KeyValue::new("memory.request.delta_mb", mb(usage.retained)),
+        ]);
+        tell_high_growth(span, "request", usage.retained);
+    }
 }

@@ -10,7 +10,7 @@ use exit137_journal::{Clock, Kind, Request as Record, Ticket};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind};
 
 use crate::allocator::thread::THREAD;
-use crate::context::{Counted, Lease, context};
+use crate::context::{ContextId, Counted, Lease, context};
 use crate::{operations, parents};
 
 /// What is known of a request when it begins.
@@ -112,9 +112,21 @@ impl Request {
         Self { lease, ticket, operation }
     }
 
+    /// Index of its operation.
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code, reason = "the layer asks"))]
+    pub(crate) fn operation(&self) -> u16 {
+        self.operation
+    }
+
     /// To be entered by all that works for this request.
     pub fn scope(&self) -> Scope {
         Scope { lease: self.lease.clone() }
+    }
+
+    /// [`Scope::enter`], for a layer that polls from a frame of its own: `frame` is the address of something in it.
+    #[cfg_attr(not(feature = "tower"), allow(dead_code, reason = "the layer asks"))]
+    pub(crate) fn enter_from(&self, frame: usize) -> Entered<'_> {
+        Entered::new(self.lease.as_ref(), Some(frame))
     }
 
     /// What it has used so far.
@@ -158,8 +170,7 @@ impl Scope {
     /// Allocations of this thread are this request's, until the guard is dropped. Not to be held across an `await`:
     /// [`InScope`] enters for each poll.
     pub fn enter(&self) -> Entered<'_> {
-        let previous = self.lease.as_ref().map(|lease| THREAD.with(|thread| thread.switch(lease.id())));
-        Entered { previous, _scope: PhantomData }
+        Entered::new(self.lease.as_ref(), None)
     }
 
     /// Runs a closure in this scope: for `spawn_blocking` and threads.
@@ -169,7 +180,7 @@ impl Scope {
     }
 
     #[cfg(feature = "tracing")]
-    pub(crate) fn swap_in(&self) -> Option<crate::context::ContextId> {
+    pub(crate) fn swap_in(&self) -> Option<ContextId> {
         self.lease.as_ref().map(|lease| THREAD.with(|thread| thread.switch(lease.id())))
     }
 }
@@ -177,15 +188,32 @@ impl Scope {
 /// While this lives, its thread works for a request.
 #[derive(Debug)]
 pub struct Entered<'a> {
-    previous: Option<crate::context::ContextId>,
+    /// For whom the thread worked, and from where on its stack.
+    previous: Option<(ContextId, usize)>,
     /// Belongs to its thread, and holds on to the scope.
     _scope: PhantomData<(&'a Scope, *const ())>,
 }
 
+impl<'a> Entered<'a> {
+    fn new(lease: Option<&'a Lease>, frame: Option<usize>) -> Self {
+        let enter = |lease: &Lease| {
+            THREAD.with(|thread| {
+                // Who does not know where it begins may well begin inside of what was known.
+                let boundary = thread.set_boundary(frame.unwrap_or_else(|| thread.boundary()));
+                (thread.switch(lease.id()), boundary)
+            })
+        };
+        Self { previous: lease.map(enter), _scope: PhantomData }
+    }
+}
+
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        if let Some(previous) = self.previous {
-            THREAD.with(|thread| thread.switch(previous));
+        if let Some((context, boundary)) = self.previous {
+            THREAD.with(|thread| {
+                thread.switch(context);
+                thread.set_boundary(boundary);
+            });
         }
     }
 }
@@ -204,7 +232,8 @@ impl<F: Future> Future for InScope<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        let _entered = this.scope.enter();
+        let frame = 0u8;
+        let _entered = Entered::new(this.scope.lease.as_ref(), Some(std::ptr::from_ref(&frame).addr()));
         match &mut this.future {
             Some(future) => future.as_mut().poll(cx),
             None => Poll::Pending,

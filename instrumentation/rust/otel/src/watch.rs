@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 use std::time::Duration;
 
+use crate::allocator::sampler;
 use crate::allocator::thread::THREAD;
 use crate::context::{BACKGROUND, context};
 use crate::heap::rank::Ranking;
@@ -43,6 +44,7 @@ impl Watch {
 
 fn look(ranking: &mut Ranking) {
     THREAD.with(|thread| thread.hand_over());
+    sampler::pace();
     let background = context(BACKGROUND).counted();
     let Some(journal) = crate::journal() else { return };
     journal.heartbeat();

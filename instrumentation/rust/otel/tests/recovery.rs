@@ -4,11 +4,36 @@
 use std::time::{Duration, Instant};
 
 use exit137_journal::{HeapRowText, Kind, Options, Request as Record};
-use exit137_otel::Config;
+use exit137_otel::{Begin, Config, Request};
 use opentelemetry::Value;
-use opentelemetry::trace::{SpanId, SpanKind, Status, TraceId};
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceId};
 use opentelemetry_sdk::logs::{InMemoryLogExporter, SdkLoggerProvider};
 use opentelemetry_sdk::trace::{BatchSpanProcessor, InMemorySpanExporter, SdkTracerProvider};
+
+/// Says to this program that it is a process of its own, and where its journal is.
+const CHILD: &str = "EXIT137_TEST_CHILD";
+
+/// Not a test of its own: what the next one runs in a process that leaves without dropping anything.
+#[test]
+fn the_process_that_exits() {
+    let Some(journal) = std::env::var_os(CHILD) else { return };
+    let exit137 = exit137_otel::init_with(&Config::default().with_journal(journal));
+    std::mem::forget((exit137, Request::begin(&Begin::server("GET /cut off", &SpanContext::NONE))));
+    std::process::exit(0);
+}
+
+#[test]
+fn a_process_that_exits_by_itself_was_not_killed() {
+    let journal = std::env::temp_dir().join(format!("exit137-exits-{}", std::process::id()));
+    let program = std::env::current_exe().unwrap();
+    let mut child = std::process::Command::new(program);
+    let status = child.args(["--exact", "the_process_that_exits"]).env(CHILD, &journal).status().unwrap();
+    assert!(status.success());
+    let found = exit137_journal::read(&std::fs::read(&journal).unwrap()).unwrap();
+    std::fs::remove_file(&journal).unwrap();
+    assert_eq!(found.in_flight.len(), 1);
+    assert!(found.closed_unix_nanos >= Some(found.started_unix_nanos), "{found:?}");
+}
 
 #[test]
 fn the_next_life_tells_what_the_last_one_left() {

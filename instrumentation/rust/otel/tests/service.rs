@@ -30,7 +30,8 @@ fn set_up() -> (&'static Setup, MutexGuard<'static, ()>) {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (_, setup) = SETUP.get_or_init(|| {
         let path = std::env::temp_dir().join(format!("exit137-service-{}.journal", std::process::id()));
-        let config = Config::default().with_journal(&path).with_sample_bytes(4096);
+        let config =
+            Config::default().with_journal(&path).with_sample_bytes(4096).with_samples_per_second_max(0);
         let mut exit137 = exit137_otel::init_with(&config);
         assert!(exit137.problem().is_none());
         let exporter = InMemorySpanExporter::default();

@@ -4,7 +4,9 @@ pub mod article;
 pub mod cgroup;
 pub mod client;
 pub mod in_process;
+pub mod orders;
 pub mod service;
+pub mod sink;
 pub mod telemetry;
 
 /// A small random number generator: runs must be repeatable by their seed.

@@ -2,12 +2,12 @@
 //! and gives them back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Path, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
@@ -15,7 +15,7 @@ use opentelemetry::propagation::Extractor;
 use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
 
-use crate::{Random, article};
+use crate::{Random, article, number, orders};
 
 /// Routes of the service.
 pub const ROUTES: [&str; 8] =
@@ -24,6 +24,7 @@ pub const ROUTES: [&str; 8] =
 /// What is never given back.
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 static SERVED: AtomicU64 = AtomicU64::new(0);
+static STORE: OnceLock<u16> = OnceLock::new();
 
 /// Which route does what.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +60,14 @@ pub fn router(roles: Roles) -> Router {
         .route("/slow", get(slow))
         .route("/hello", get(|| async { "hello" }))
         .route("/work", get(|| async { work().await }))
+        .route("/order/{id}", get(order))
         .route("/article", get(|| async { article::report() }))
+}
+
+/// From the store at `--store PORT`.
+async fn order(Path(id): Path<u32>) -> Result<String, String> {
+    let port = STORE.get_or_init(|| number("--store", 0) as u16);
+    orders::answer(*port, id).await.map_err(|error| error.to_string())
 }
 
 /// What every route does: some hundred small blocks and a few larger ones, held across waits.

@@ -3,8 +3,11 @@
 //! Sampling is a Poisson process over bytes: each byte is as likely as any other to be a sample's, so a block of `s` bytes
 //! is sampled with probability `p = 1 − exp(−s / interval)` and then stands for `s / p` bytes. Sums of such weights are right
 //! on average, whatever the sizes.
+//!
+//! Taking a stack costs some microseconds. So a program that allocates gigabytes a second is sampled at longer intervals, as long
+//! as it does; each sample stands for the interval that it was drawn from.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::LARGE_BYTES;
 use super::blocks::{self, Entry};
@@ -15,20 +18,51 @@ use crate::{heap, operations};
 /// Average bytes between two samples; 0 for no sampling.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
 
+/// How often the interval is doubled now.
+static DOUBLED: AtomicU32 = AtomicU32::new(0);
+const DOUBLED_MAX: u32 = 5;
+
+/// Samples since [`pace`] last looked.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Samples between two looks from which on the interval grows; 0 for no bound. With a quarter of it, it shrinks again.
+static TAKEN_MAX: AtomicU64 = AtomicU64::new(0);
+
+/// How often [`pace`] looks in a second.
+const LOOKS_A_SECOND: u64 = 4;
+
 /// Without sampling, a thread looks again after so many bytes.
 const NEVER: i64 = 1 << 40;
 
 /// Different seeds for different threads.
 static SEED: AtomicU64 = AtomicU64::new(0x5851_f42d_4c95_7f2d);
 
-/// Sets the average number of bytes between two samples; 0 for no sampling.
-pub(crate) fn set_interval(bytes: u64) {
+/// Sets the average number of bytes between two samples, 0 for no sampling; and how many samples a second are too many, 0 for no
+/// bound.
+pub(crate) fn set_interval(bytes: u64, per_second_max: u64) {
     INTERVAL.store(bytes, Ordering::Relaxed);
+    TAKEN_MAX.store(per_second_max.div_ceil(LOOKS_A_SECOND), Ordering::Relaxed);
 }
 
 /// As set by [`set_interval`].
 pub(crate) fn interval() -> u64 {
     INTERVAL.load(Ordering::Relaxed)
+}
+
+/// Keeps the price of sampling within bounds; called four times a second.
+pub(crate) fn pace() {
+    let taken = TAKEN.swap(0, Ordering::Relaxed);
+    let doubled = DOUBLED.load(Ordering::Relaxed);
+    DOUBLED.store(paced(taken, TAKEN_MAX.load(Ordering::Relaxed), doubled), Ordering::Relaxed);
+}
+
+fn paced(taken: u64, taken_max: u64, doubled: u32) -> u32 {
+    match taken {
+        _ if taken_max == 0 => 0,
+        _ if taken > taken_max => (doubled + 1).min(DOUBLED_MAX),
+        _ if taken < taken_max / 4 => doubled.saturating_sub(1),
+        _ => doubled,
+    }
 }
 
 /// A block was allocated, and somebody must look.
@@ -37,13 +71,15 @@ pub(crate) fn interval() -> u64 {
 pub(super) fn after_alloc(thread: &Thread, address: usize, bytes: usize) {
     let had_a_date = thread.until_sample.get() > 0;
     thread.hand_over();
-    let interval = interval();
+    let interval = interval() << DOUBLED.load(Ordering::Relaxed).min(DOUBLED_MAX);
+    let drawn_from = thread.drawn_from.get();
     let due = had_a_date && thread.until_sample.get() <= 0;
     if thread.until_sample.get() <= 0 || (interval > 0 && thread.until_sample.get() > NEVER / 2) {
         thread.until_sample.set(next(thread, interval));
+        thread.drawn_from.set(interval);
         thread.grant();
     }
-    let sampled = due && interval > 0 && !thread.busy.get();
+    let sampled = due && drawn_from > 0 && !thread.busy.get();
     if !sampled && bytes < LARGE_BYTES {
         return;
     }
@@ -53,7 +89,8 @@ pub(super) fn after_alloc(thread: &Thread, address: usize, bytes: usize) {
     if sampled {
         // Whatever the unwinder allocates is counted, and not sampled.
         thread.busy.set(true);
-        entry.weight = weight(bytes, interval);
+        entry.weight = weight(bytes, drawn_from);
+        TAKEN.fetch_add(1, Ordering::Relaxed);
         entry.stack = heap::record(operation, entry.weight);
         thread.busy.set(false);
     }
@@ -124,6 +161,15 @@ mod tests {
         });
         let mean = sum / f64::from(draws);
         assert!((mean - 1000.0).abs() < 40.0, "{mean}");
+    }
+
+    #[test]
+    fn many_samples_stretch_the_interval_and_few_bring_it_back() {
+        let busy = (0..10).fold(0, |doubled, _| paced(65, 64, doubled));
+        assert_eq!(busy, DOUBLED_MAX);
+        assert_eq!(paced(32, 64, busy), busy, "half as many are as many as wanted");
+        assert_eq!((0..10).fold(busy, |doubled, _| paced(0, 64, doubled)), 0);
+        assert_eq!(paced(u64::MAX, 0, busy), 0, "without a bound");
     }
 
     #[test]

@@ -24,10 +24,14 @@ pub(crate) struct Thread {
     freed: Cell<i64>,
     /// For whom it works.
     context: Cell<ContextId>,
+    /// Where on its stack the work for that request begins; 0 when that is not known.
+    boundary: Cell<usize>,
     /// Counted for the background and not handed over yet: all threads share that context, so it is written seldom.
     parked: Cell<(i64, i64)>,
     /// Bytes until the next sample; 0 when that was never drawn.
     pub(super) until_sample: Cell<i64>,
+    /// Average bytes between samples when that was drawn; 0 for no sampling.
+    pub(super) drawn_from: Cell<u64>,
     /// State of the random numbers; 0 when never seeded.
     pub(super) random: Cell<u64>,
     /// Inside the sampler, or a thread of ours: counted, but not sampled.
@@ -41,8 +45,10 @@ impl Thread {
             granted: Cell::new(0),
             freed: Cell::new(0),
             context: Cell::new(BACKGROUND),
+            boundary: Cell::new(0),
             parked: Cell::new((0, 0)),
             until_sample: Cell::new(0),
+            drawn_from: Cell::new(0),
             random: Cell::new(0),
             busy: Cell::new(false),
         }
@@ -68,6 +74,16 @@ impl Thread {
 
     pub(crate) fn context(&self) -> ContextId {
         self.context.get()
+    }
+
+    /// Stack frames further out than this address are the runtime's, not the request's; 0 when that is not known.
+    pub(crate) fn boundary(&self) -> usize {
+        self.boundary.get()
+    }
+
+    /// Sets [`Thread::boundary`], and returns what it was.
+    pub(crate) fn set_boundary(&self, address: usize) -> usize {
+        self.boundary.replace(address)
     }
 
     /// Works for somebody else from now on. Returns for whom it worked.

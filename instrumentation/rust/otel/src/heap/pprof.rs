@@ -73,8 +73,13 @@ const TYPES: [(&str, &str); 4] = [
 
 /// The live heap by stack, with the operation as the label `operation` of each sample: objects and bytes in use, and
 /// allocated since the start. Bytes are estimated from samples; objects are samples. Looking names up takes its time and
-/// memory: call it from a thread that may block.
+/// memory: call it from a thread that may block. Empty when debug information cannot be read at all.
 pub fn pprof() -> Vec<u8> {
+    // Whatever the program's debug information holds, it must not end the program.
+    std::panic::catch_unwind(write).unwrap_or_default()
+}
+
+fn write() -> Vec<u8> {
     let mut profile = Message::default();
     let mut strings = Table::new(0);
     let mut locations = Table::new(1);
@@ -135,6 +140,7 @@ fn places(profile: &mut Message, strings: &mut Table<String>, addresses: &[u64])
         }
         profile.bytes(4, &location.0);
     }
+    names.unload();
     for (index, (function, file)) in functions.order.iter().enumerate() {
         let mut message = Message::default();
         let name = strings.number(function);

@@ -3,20 +3,22 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 use std::time::SystemTime;
 
 use exit137_journal::Kind;
 use http::{HeaderMap, Request as HttpRequest, Response};
 use http_body::{Body, Frame, SizeHint};
+use opentelemetry::global::{BoxedSpan, BoxedTracer};
 use opentelemetry::propagation::Extractor;
-use opentelemetry::trace::{SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::request::{Begin, Request, Scope, Usage};
+use crate::request::{Begin, Entered, Request, Usage};
 use crate::{metrics, operations, phase};
 
 /// Counts memory for each request, puts it into the journal, and describes it on its span.
@@ -48,7 +50,8 @@ impl<S> Layer<S> for MemoryLayer {
     type Service = MemoryService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        MemoryService { inner, headers: self.headers.clone().into() }
+        let shared = Shared { headers: self.headers.clone(), tracer: OnceLock::new() };
+        MemoryService { inner, shared: Arc::new(shared) }
     }
 }
 
@@ -56,7 +59,31 @@ impl<S> Layer<S> for MemoryLayer {
 #[derive(Debug, Clone)]
 pub struct MemoryService<S> {
     inner: S,
-    headers: std::sync::Arc<[&'static str]>,
+    shared: Arc<Shared>,
+}
+
+/// What all requests of one layer have in common.
+#[derive(Debug)]
+struct Shared {
+    headers: Vec<&'static str>,
+    /// Of the global provider, from the first span that it really made: a service may set its provider late.
+    tracer: OnceLock<BoxedTracer>,
+}
+
+impl Shared {
+    fn start(&self, builder: SpanBuilder, caller: &Context) -> BoxedSpan {
+        if let Some(tracer) = self.tracer.get() {
+            return tracer.build_with_context(builder, caller);
+        }
+        let tracer = global::tracer("exit137");
+        let span = tracer.build_with_context(builder, caller);
+        // Without a provider a span is nothing but its parent.
+        let context = span.span_context();
+        if context.is_valid() && context.span_id() != caller.span().span_context().span_id() {
+            let _ = self.tracer.set(tracer);
+        }
+        span
+    }
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -159,22 +186,22 @@ struct Running {
 const KEPT_MAX: usize = 8;
 
 impl Running {
-    fn begin<B>(request: &HttpRequest<B>, headers: &[&'static str]) -> Self {
+    fn begin<B>(request: &HttpRequest<B>, shared: &Shared) -> Self {
         let name = Named::of(request);
         let start = SystemTime::now();
         let own_span = !Context::map_current(|current| current.span().span_context().is_valid());
         let (context, parent) = if own_span {
             let caller = global::get_text_map_propagator(|it| it.extract(&Headers(request.headers())));
             let parent = caller.span().span_context().span_id();
-            let span = global::tracer("exit137").build_with_context(span_of(request, &name, start), &caller);
+            let span = shared.start(span_of(request, &name, start), &caller);
             (caller.with_span(span), parent)
         } else {
             let current = Context::current();
             let parent = crate::parents::parent_of(current.span().span_context().span_id());
             (current, parent)
         };
-        let kept =
-            headers.iter().filter_map(|name| Some((*name, request.headers().get(*name)?.to_str().ok()?)));
+        let headers = shared.headers.iter();
+        let kept = headers.filter_map(|name| Some((*name, request.headers().get(*name)?.to_str().ok()?)));
         let path = ("url.path", request.uri().path());
         let all = kept
             .chain((!name.grpc).then_some(path))
@@ -196,8 +223,9 @@ impl Running {
         Self { request: Some(begun), context, own_span, name, status: None, handed_on: 0, described: false }
     }
 
-    fn scope(&self) -> Scope {
-        self.request.as_ref().map_or_else(Scope::current, Request::scope)
+    /// Until the guard is dropped, the thread works for this request, from the frame with something at this address.
+    fn enter(&self, frame: usize) -> Option<Entered<'_>> {
+        self.request.as_ref().map(|request| request.enter_from(frame))
     }
 
     fn usage(&self) -> Usage {
@@ -215,7 +243,7 @@ impl Running {
             let status =
                 self.status.map(|status| KeyValue::new("http.response.status_code", i64::from(status)));
             phase::describe_request(&self.context.span(), &usage, status.filter(|_| self.own_span));
-            metrics::record(self.name.route(), usage.retained);
+            metrics::record(self.name.index, || self.name.route(), usage.retained);
         }
     }
 }
@@ -268,14 +296,14 @@ where
     }
 
     fn call(&mut self, request: HttpRequest<B>) -> Self::Future {
-        let running = Running::begin(&request, &self.headers);
-        let scope = running.scope();
+        let running = Running::begin(&request, &self.shared);
         let inner = {
-            let _entered = scope.enter();
+            let frame = 0u8;
+            let _entered = running.enter(std::ptr::from_ref(&frame).addr());
             let _span = running.own_span.then(|| running.context.clone().attach());
             self.inner.call(request)
         };
-        MemoryFuture { inner, scope, running: Some(running) }
+        MemoryFuture { inner, running: Some(running) }
     }
 }
 
@@ -285,7 +313,6 @@ pin_project! {
     pub struct MemoryFuture<F> {
         #[pin]
         inner: F,
-        scope: Scope,
         running: Option<Running>,
     }
 }
@@ -300,8 +327,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = {
-            let _entered = this.scope.enter();
-            let own = this.running.as_ref().filter(|running| running.own_span);
+            let frame = 0u8;
+            let running = this.running.as_ref();
+            let _entered = running.and_then(|running| running.enter(std::ptr::from_ref(&frame).addr()));
+            let own = running.filter(|running| running.own_span);
             let _span = own.map(|running| running.context.clone().attach());
             this.inner.poll(cx)
         };
@@ -310,10 +339,7 @@ where
         if let Some(running) = &mut running {
             finish_head(running, answer.as_ref().ok());
         }
-        Poll::Ready(answer.map(|response| {
-            let scope = this.scope.clone();
-            response.map(|inner| MemoryBody { inner, scope, running })
-        }))
+        Poll::Ready(answer.map(|response| response.map(|inner| MemoryBody { inner, running })))
     }
 }
 
@@ -338,7 +364,6 @@ pin_project! {
     pub struct MemoryBody<R> {
         #[pin]
         inner: R,
-        scope: Scope,
         running: Option<Running>,
     }
 }
@@ -353,7 +378,9 @@ impl<R: Body> Body for MemoryBody<R> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         let frame = {
-            let _entered = this.scope.enter();
+            let frame = 0u8;
+            let running = this.running.as_ref();
+            let _entered = running.and_then(|running| running.enter(std::ptr::from_ref(&frame).addr()));
             this.inner.poll_frame(cx)
         };
         if let (Poll::Ready(Some(Ok(frame))), Some(running)) = (&frame, this.running.as_mut()) {

@@ -64,10 +64,10 @@ struct Fields {
 
 impl Fields {
     fn take(&mut self, field: &Field, value: &str) {
-        match (field.name(), value.to_ascii_lowercase().as_str()) {
-            ("otel.kind", "server") => self.kind = Some(SpanKind::Server),
-            ("otel.kind", "consumer") => self.kind = Some(SpanKind::Consumer),
-            ("otel.name", _) => self.name = Some(value.to_owned()),
+        match field.name() {
+            "otel.kind" if value.eq_ignore_ascii_case("server") => self.kind = Some(SpanKind::Server),
+            "otel.kind" if value.eq_ignore_ascii_case("consumer") => self.kind = Some(SpanKind::Consumer),
+            "otel.name" => self.name = Some(value.to_owned()),
             _ => {}
         }
     }
@@ -171,10 +171,11 @@ where
         let Some(span) = context.span(&id) else { return };
         let running = span.extensions_mut().remove::<Running>();
         let Some(Running { request, operation }) = running else { return };
+        let index = request.operation();
         let usage = request.end();
         if let Some(otel) = self.otel_context(&id) {
             phase::describe_request(&otel.span(), &usage, None);
         }
-        metrics::record(operation.into(), usage.retained);
+        metrics::record(index, || operation.into(), usage.retained);
     }
 }

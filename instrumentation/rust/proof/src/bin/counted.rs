@@ -17,7 +17,8 @@ async fn main() -> std::io::Result<()> {
     }
     config = config.with_sample_bytes(number("--sample", 512 << 10));
     let mut exit137 = exit137_otel::init_with(&config);
-    let _provider = telemetry::set_up(exit137.recover_with(telemetry::processor()));
+    let _traces = telemetry::set_up(exit137.recover_with(telemetry::processor()));
+    let _metrics = telemetry::set_up_metrics();
     let mut router = service::router(Roles::of_seed(number("--seed", 1)));
     if argument("--article").is_some() {
         router = router.layer(from_fn(article::around));

@@ -1,126 +1,221 @@
-//! Throughput and processor time a request of one service, four ways, in turns: without instrumentation, with the article's
-//! two reads, with plain OpenTelemetry tracing, and with exit137. Load comes from `wrk`.
+//! Throughput and processor time a request of one service, five ways: without instrumentation, with the article's two reads,
+//! with plain OpenTelemetry tracing, with the counting allocator alone, and with exit137. Load comes from `wrk`; spans go as
+//! OTLP over a socket to a receiver that counts them.
 //!
-//! `throughput --rounds 5 --seconds 4 --path /work`; `--network no` leaves the load out, and calls the service as hyper would.
+//! A machine is never quiet. So all ways run side by side and are asked in turns, a second each, the two that matter most twice
+//! in each turn, first and last of four, so that a machine that grows slower is slower for both. Each turn's results are
+//! compared with those of plain OpenTelemetry in the same turn, and what is told is the median of these comparisons. All
+//! processes are started anew for each round, because a process is as fast as its memory lies.
+//!
+//! `throughput --rounds 5 --turns 6 --seconds 1 --path /work`; `--network no` leaves the load out, and calls the service as
+//! hyper would.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use proof::{argument, number, processor_nanos};
+use proof::sink::{Count, Sink};
+use proof::{argument, number, orders, processor_nanos};
 
 /// Name, program, arguments.
 const WAYS: [(&str, &str, &[&str]); 5] = [
     ("none", "plain", &["--mode", "none"]),
     ("article", "plain", &["--mode", "article"]),
     ("plain OpenTelemetry", "plain", &["--mode", "otel"]),
-    ("allocator alone, plain OpenTelemetry", "counted", &["--layer", "no"]),
+    ("plain OpenTelemetry, counting allocator", "counted", &["--layer", "no"]),
     ("exit137", "counted", &[]),
 ];
+const NONE: usize = 0;
+const ARTICLE: usize = 1;
+const PLAIN: usize = 2;
+const ALLOCATOR: usize = 3;
+const OURS: usize = 4;
 
-fn start(program: &str, arguments: &[&str]) -> std::io::Result<(Child, u16)> {
-    let journal = std::env::temp_dir().join(format!("exit137-throughput-{}", std::process::id()));
-    let program = std::env::current_exe()?.with_file_name(program);
-    let mut child =
-        Command::new(program).args(arguments).arg("--journal").arg(journal).stdout(Stdio::piped()).spawn()?;
-    let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line)?;
-    }
-    Ok((child, line.trim().parse().unwrap_or(0)))
+/// Who is asked in a turn, forwards in one and backwards in the next.
+const ORDER: [usize; 7] = [NONE, ARTICLE, ALLOCATOR, PLAIN, OURS, OURS, PLAIN];
+
+/// Connections that ask at once.
+const CONNECTIONS: &str = "-c32";
+
+fn program(name: &str) -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(name))
+}
+
+fn journal(way: usize) -> PathBuf {
+    std::env::temp_dir().join(format!("exit137-throughput-{}-{way}", std::process::id()))
 }
 
 /// Processor nanoseconds a request without a network: the least that a process of each way needed, in turns.
 fn without_network(path: &str, turns: u64) -> std::io::Result<()> {
     let mut least = [f64::INFINITY; WAYS.len()];
     for _ in 0..turns {
-        for (way, least) in WAYS.iter().zip(&mut least) {
-            let journal = std::env::temp_dir().join(format!("exit137-in-process-{}", std::process::id()));
-            let program = std::env::current_exe()?.with_file_name(way.1);
-            let mut command = Command::new(program);
-            command.args(way.2).args(["--path", path, "--rounds", "5", "--journal"]).arg(journal);
+        for (number, (way, least)) in WAYS.iter().zip(&mut least).enumerate() {
+            let mut command = Command::new(program(way.1)?);
+            command.args(way.2).args(["--path", path, "--rounds", "5", "--journal"]).arg(journal(number));
             let text = String::from_utf8_lossy(&command.output()?.stdout).into_owned();
             *least = least.min(text.trim().parse().unwrap_or(f64::INFINITY));
         }
     }
     for (way, nanos) in WAYS.iter().zip(least) {
-        println!("{path} without a network: {:<38} {nanos:>7.0} ns of processor time a request", way.0);
+        println!("{path} without a network: {:<40} {nanos:>7.0} ns of processor time a request", way.0);
     }
-    let [none, article, otel, _, ours] = least;
     println!(
-        "{path} without a network: the article adds {:.0} ns, exit137 to plain OpenTelemetry {:.0} ns: 1/{:.1}",
-        article - none,
-        ours - otel,
-        (article - none) / (ours - otel)
+        "{path} without a network: the article adds {:.0} ns, exit137 to plain OpenTelemetry {:.0} ns",
+        least[ARTICLE] - least[NONE],
+        least[OURS] - least[PLAIN],
     );
     Ok(())
 }
 
-/// Requests a second and processor microseconds a request.
-fn measure(way: &(&str, &str, &[&str]), seconds: u64, path: &str) -> std::io::Result<(f64, f64)> {
-    let (mut child, port) = start(way.1, way.2)?;
-    let load = |seconds: u64| -> std::io::Result<(f64, f64)> {
-        let url = format!("http://127.0.0.1:{port}{path}");
-        let output = Command::new("wrk").args(["-t1", "-c32", &format!("-d{seconds}s"), &url]).output()?;
+/// One way's process, killed when this is dropped.
+struct Service {
+    child: Child,
+    port: u16,
+}
+
+impl Service {
+    fn start(number: usize, collector: u16, store: u16) -> std::io::Result<Self> {
+        let way = &WAYS[number];
+        let mut child = Command::new(program(way.1)?)
+            .args(way.2)
+            .args(["--collector", &collector.to_string(), "--store", &store.to_string(), "--journal"])
+            .arg(journal(number))
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        Ok(Self { child, port: line.trim().parse().unwrap_or(0) })
+    }
+
+    /// Asks for some seconds.
+    fn load(&self, path: &str, seconds: &str) -> std::io::Result<Turn> {
+        let before = processor_nanos(self.child.id());
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let output =
+            Command::new("wrk").args(["-t1", CONNECTIONS, &format!("-d{seconds}"), &url]).output()?;
+        let spent = processor_nanos(self.child.id()).saturating_sub(before);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() || text.contains("Non-2xx") {
+            return Err(std::io::Error::other(format!("wrk on {url}: {text}")));
+        }
         let count = text.lines().find_map(|line| line.trim().split_once(" requests in "));
         let rate = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
         let number =
             |text: Option<&str>| text.and_then(|text| text.trim().parse::<f64>().ok()).unwrap_or(0.0);
-        Ok((number(count.map(|(count, _)| count)), number(rate)))
-    };
-    load(1)?;
-    let before = processor_nanos(child.id());
-    let (count, rate) = load(seconds)?;
-    let spent = processor_nanos(child.id()) - before;
-    child.kill()?;
-    child.wait()?;
-    Ok((rate, spent as f64 / 1000.0 / count.max(1.0)))
+        let requests = number(count.map(|(count, _)| count));
+        Ok(Turn { requests, rate: number(rate), micros: spent as f64 / 1000.0 / requests.max(1.0) })
+    }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What one way did in one turn: requests, requests a second, processor microseconds a request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
+    requests: f64,
+    rate: f64,
+    micros: f64,
+}
+
+impl Turn {
+    /// Both together, of the same length.
+    fn and(self, next: Self) -> Self {
+        if self.requests == 0.0 {
+            return next;
+        }
+        let requests = self.requests + next.requests;
+        let micros = (self.micros * self.requests + next.micros * next.requests) / requests;
+        Self { requests, rate: f64::midpoint(self.rate, next.rate), micros }
+    }
+}
+
+/// The value that a share of the others is below.
+fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(((values.len().max(1) - 1) as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    quantile(values.collect(), 0.5)
+}
+
+/// A median, and the two quartiles around it.
+fn spread(values: impl Iterator<Item = f64>, unit: &str) -> String {
+    let values: Vec<f64> = values.collect();
+    let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(values.clone(), share));
+    format!("{middle:+.2} {unit} ({low:+.2} to {high:+.2})")
+}
+
+type Turns = Vec<[Turn; WAYS.len()]>;
+
+fn with_network(path: &str) -> std::io::Result<()> {
+    let seconds = format!("{}s", number("--seconds", 1));
+    let store = orders::start_store()?;
+    let sinks = WAYS.iter().map(|_| Sink::start()).collect::<Result<Vec<_>, _>>()?;
+    let (mut turns, mut all): (Turns, [f64; WAYS.len()]) = (Vec::new(), [0.0; WAYS.len()]);
+    for _ in 0..number("--rounds", 5) {
+        let start = |(number, sink): (usize, &Sink)| Service::start(number, sink.port, store);
+        let services = sinks.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
+        for (way, service) in services.iter().enumerate() {
+            all[way] += service.load(path, "1s")?.requests;
+        }
+        for turn in 0..number("--turns", 6) {
+            let mut row = [Turn::default(); WAYS.len()];
+            for step in 0..ORDER.len() {
+                let way = ORDER[if turn % 2 == 0 { step } else { ORDER.len() - 1 - step }];
+                let next = services[way].load(path, &seconds)?;
+                all[way] += next.requests;
+                row[way] = row[way].and(next);
+            }
+            turns.push(row);
+        }
+    }
+    let counts: Vec<Count> = sinks.iter().map(Sink::count).collect();
+    tell(path, &turns, &all, &counts);
+    Ok(())
+}
+
+fn tell(path: &str, turns: &Turns, requests: &[f64; WAYS.len()], counts: &[Count]) {
+    for (way, (name, ..)) in WAYS.iter().enumerate() {
+        let Count { spans, attributes, bytes } = counts[way];
+        let each = |number: u64| number as f64 / spans.max(1) as f64;
+        println!(
+            "{path} {name:<40} {:>7.0} requests/s, processor {:>6.2} µs a request (medians); {:.3} spans a request arrived, each {:.1} attributes, {:.0} bytes",
+            median(turns.iter().map(|row| row[way].rate)),
+            median(turns.iter().map(|row| row[way].micros)),
+            spans as f64 / requests[way].max(1.0),
+            each(attributes),
+            each(bytes),
+        );
+    }
+    let more = |way: usize, than: usize| turns.iter().map(move |row| row[way].micros - row[than].micros);
+    println!("{path} processor time that the article adds: {}", spread(more(ARTICLE, NONE), "µs"));
+    println!("{path} that plain OpenTelemetry adds: {}", spread(more(PLAIN, NONE), "µs"));
+    println!("{path} that exit137 adds to plain OpenTelemetry: {}", spread(more(OURS, PLAIN), "µs"));
+    for way in [ALLOCATOR, OURS] {
+        let against = |of: fn(&Turn) -> f64| {
+            turns.iter().map(move |row| (of(&row[way]) / of(&row[PLAIN]) - 1.0) * 100.0)
+        };
+        println!(
+            "{path} {} against plain OpenTelemetry, turn by turn: throughput {}; processor time {}",
+            WAYS[way].0,
+            spread(against(|turn| turn.rate), "%"),
+            spread(against(|turn| turn.micros), "%"),
+        );
+    }
 }
 
 fn main() -> std::io::Result<()> {
-    let (rounds, seconds) = (number("--rounds", 5), number("--seconds", 4));
     let path = argument("--path").unwrap_or_else(|| "/work".to_owned());
-    without_network(&path, rounds)?;
-    if argument("--network").as_deref() == Some("no") {
-        return Ok(());
+    match argument("--network").as_deref() {
+        Some("no") => without_network(&path, number("--rounds", 5)),
+        _ => with_network(&path),
     }
-    let mut results: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for _ in 0..rounds {
-        for way in &WAYS {
-            results.entry(way.0).or_default().push(measure(way, seconds, &path)?);
-        }
-    }
-    let mut cost = BTreeMap::new();
-    for (name, ..) in &WAYS {
-        let all = &results[name];
-        let rates = median(all.iter().map(|(rate, _)| *rate).collect());
-        let micros: Vec<f64> = all.iter().map(|(_, micros)| *micros).collect();
-        let least = micros.iter().copied().fold(f64::INFINITY, f64::min);
-        println!(
-            "{name:<38} {rates:>9.0} requests/s (median)   processor {:.2} µs a request (median), {least:.2} (least)",
-            median(micros.clone())
-        );
-        cost.insert(*name, (median(micros), least, rates));
-    }
-    let (none, article, otel, ours) =
-        (cost["none"], cost["article"], cost["plain OpenTelemetry"], cost["exit137"]);
-    println!(
-        "the article adds {:.2} µs, exit137 to plain OpenTelemetry {:.2} µs (medians); {:.2} and {:.2} (least)",
-        article.0 - none.0,
-        ours.0 - otel.0,
-        article.1 - none.1,
-        ours.1 - otel.1
-    );
-    println!(
-        "throughput against plain OpenTelemetry: {:+.1} %; processor time: {:+.1} %",
-        (ours.2 / otel.2 - 1.0) * 100.0,
-        (ours.0 / otel.0 - 1.0) * 100.0
-    );
-    Ok(())
 }
