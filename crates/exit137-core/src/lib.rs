@@ -24,6 +24,7 @@ mod live_heap;
 mod memory;
 pub mod observation;
 mod operations;
+mod parallel;
 pub mod problem;
 mod recovered;
 mod settings;

@@ -7,12 +7,14 @@
 mod paths;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use crate::hashing::{NumberMap, Sieve};
 use crate::identity::{Cast, ContainerIndex};
 use crate::observation::Observations;
 use crate::observation::journal::RECOVERED;
 use crate::observation::span::{Span, SpanKind, SpanStatus};
+use crate::parallel;
 use crate::symbol::{Symbol, Symbols};
 use crate::time::{SECOND, UnixNanos};
 
@@ -88,6 +90,9 @@ pub(crate) fn running_at(calls: &[Call], at: UnixNanos) -> Vec<&Call> {
     let start = calls.partition_point(|call| call.start < at - LOOK_BACK);
     calls[start..end.max(start)].iter().filter(|call| call.end > at).collect()
 }
+
+/// Spans that are looked at in one go.
+const PART: usize = 500_000;
 
 /// Names of the attributes that are looked at, as symbols.
 struct Keys {
@@ -262,9 +267,22 @@ impl<'o> Builder<'o> {
         let spans = &self.observations.traces.spans;
         let mut known = Sieve::for_ids(answered.len());
         answered.keys().for_each(|id| known.insert(*id));
-        let mut answers = Answers::default();
-        let mut called = vec![false; self.cast.containers.len()];
-        for (index, span) in spans.iter().enumerate() {
+        let parts: Vec<usize> = (0..spans.len()).step_by(PART).collect();
+        let answers = parallel::map(&parts, parts.len() > 1, |from| {
+            let part = *from..(from + PART).min(spans.len());
+            self.answers_among(part, answered, &known)
+        });
+        let mut all = Answers { called: vec![false; self.cast.containers.len()], ..Answers::default() };
+        answers.into_iter().for_each(|answers| all.absorb(answers));
+        self.work.with_callers.extend((0..all.called.len()).filter(|container| all.called[*container]));
+        all
+    }
+
+    /// The same of a part of all spans.
+    fn answers_among(&self, part: Range<usize>, answered: &Answered, known: &Sieve) -> Answers {
+        let mut answers = Answers { called: vec![false; self.cast.containers.len()], ..Answers::default() };
+        let spans = &self.observations.traces.spans;
+        for (index, span) in part.clone().zip(&spans[part]) {
             if !matches!(span.kind, SpanKind::Client | SpanKind::Producer) {
                 continue;
             }
@@ -277,9 +295,8 @@ impl<'o> Builder<'o> {
             *answers.votes.entry(target).or_default().entry(container as usize).or_default() += 1;
             answers.given.push(Answer { span: index as u32, container, operation });
             // A message is sent in a moment, however long it is worked on: only calls show what is running.
-            called[container as usize] |= span.kind == SpanKind::Client;
+            answers.called[container as usize] |= span.kind == SpanKind::Client;
         }
-        self.work.with_callers.extend((0..called.len()).filter(|container| called[*container]));
         answers
     }
 
@@ -496,6 +513,25 @@ struct Answers {
     /// Spans without an answer.
     missing: Vec<usize>,
     votes: Votes,
+    /// By container: whether a call to it was traced by its caller.
+    called: Vec<bool>,
+}
+
+impl Answers {
+    /// Adds what was found in a later part.
+    fn absorb(&mut self, later: Self) {
+        self.given.extend(later.given);
+        self.missing.extend(later.missing);
+        for (target, containers) in later.votes {
+            let votes = self.votes.entry(target).or_default();
+            for (container, count) in containers {
+                *votes.entry(container).or_default() += count;
+            }
+        }
+        for (called, later) in self.called.iter_mut().zip(later.called) {
+            *called |= later;
+        }
+    }
 }
 
 /// Whom an address means where no answer ever told.

@@ -10,6 +10,7 @@ use super::values::{Value, Values};
 use super::{BACKGROUND, EVERY_REQUEST, Suspect};
 use crate::bytes::Bytes;
 use crate::identity::ContainerIndex;
+use crate::parallel;
 use crate::time::UnixNanos;
 
 /// What the likelihood of levels is worth: neighbouring ones are not independent, but the model knows that.
@@ -42,6 +43,8 @@ const VALUE_SHARE_MIN: f64 = 0.7;
 const VALUED_MAX: usize = 12;
 /// With this many levels, a perfect fit is worth even odds.
 const LEVELS_DOUBTED: f64 = 3.0;
+/// With more finished calls than this, one thread takes long.
+const MANY_FINISHES: usize = 200_000;
 /// No level is measured better than this.
 const NOISE_FLOOR: f64 = 300_000.0;
 
@@ -152,13 +155,18 @@ pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
     if finished.frequent.is_empty() {
         return Vec::new();
     }
-    let views: Vec<Columns<'_>> =
-        VIEWS.iter().filter_map(|view| columns_of(question, &finished, *view)).collect();
-    let Some(widest) = views.first() else { return Vec::new() };
+    let finishes: usize = finished.tallies.values().map(|tally| tally.finishes.len()).sum();
+    let weighed = parallel::map(&VIEWS, finishes > MANY_FINISHES, |view| {
+        let columns = columns_of(question, &finished, *view)?;
+        let posterior = posterior(&columns);
+        Some((columns, posterior))
+    });
+    let views: Vec<(Columns<'_>, Vec<(f64, Hypothesis)>)> = weighed.into_iter().flatten().collect();
+    let Some((widest, _)) = views.first() else { return Vec::new() };
     let mut found: BTreeMap<usize, Suspect> = BTreeMap::new();
     let mut by_value: BTreeMap<usize, Suspect> = BTreeMap::new();
-    for columns in &views {
-        for (probability, hypothesis) in posterior(columns) {
+    for (columns, posterior) in &views {
+        for (probability, hypothesis) in posterior {
             let probability = probability / views.len() as f64;
             for (column, fit) in &hypothesis.members {
                 let about = columns.about(*column);
