@@ -38,6 +38,10 @@ const LAST_THIRD_MIN: f64 = 0.5;
 
 /// ln(1 / 9): of ten floors that rise for a while, one leaks.
 const PRIOR_NATS: f64 = -2.2;
+/// ln(1 / 5): for each program that leaks, five have a cache that fills while one looks.
+const PRIOR_FILLS_NATS: f64 = -1.6;
+/// Of a cache half as large as the program, as much speaks against it as of one twice as small speaks for it.
+const FILLED_SMALL_NATS: f64 = -1.0;
 
 /// What a steadily rising floor looks like in numbers.
 struct Rise {
@@ -77,7 +81,8 @@ pub fn leaks_of(scene: &Scene<'_>, kills: &[KillRecord<'_>]) -> Vec<LeakVerdict>
 fn leak_of(scene: &Scene<'_>, life: LifeIndex) -> Option<LeakVerdict> {
     let memory = scene.memory.life(life);
     let entry = &scene.cast.lives[life];
-    let heap = (memory.heap_floor.len() >= BINS_MIN * POINTS_PER_BIN).then_some(&memory.heap_floor);
+    let told = memory.heap_floor.len() >= BINS_MIN * POINTS_PER_BIN && !memory.heap_floor_rough;
+    let heap = told.then_some(&memory.heap_floor);
     let series = heap.or_else(|| memory.hard().map(|(_, series)| series))?;
     let rise = rise_of(series, entry.started_at)?;
     let spec = scene.cast.containers[entry.container].spec.and_then(|spec| spec.limit_bytes);
@@ -134,18 +139,20 @@ fn leak_of(scene: &Scene<'_>, life: LifeIndex) -> Option<LeakVerdict> {
     })
 }
 
-/// A prior of one leak in ten rising floors that passed every test of [`rise_of`]'s shape, and what the strength
-/// of the trend and its late part add.
+/// A floor that passed every test of [`rise_of`]'s shape leaks, or wandered there, or is a cache that has yet to fill. That it
+/// rises for sure speaks against the second only, how it rises against the third.
 fn probability_of(rise: &Rise, steady: f64) -> f64 {
     let strength = rise.slope / rise.error.max(rise.slope * 1e-3);
+    let growth = (rise.growth_share() / GROWTH_SHARE_MIN).ln().clamp(0.0, 2.0);
     // t = 4 is even odds against a random walk of the same roughness; it gains a nat every three.
-    let nats = PRIOR_NATS
+    let wandered = PRIOR_NATS
         + ((strength - T_MIN) / 3.0).min(3.0)
         + beta_nats((rise.last_third / 2.0).clamp(0.0, 1.0), 5.0, 4.5)
-        + (rise.growth_share() / GROWTH_SHARE_MIN).ln().min(2.0)
-        // Growth with the load, or ever slower, is no leak however surely it grows.
-        + (steady - 0.5).clamp(-4.0, 1.0);
-    1.0 / (1.0 + (-nats).exp())
+        + growth;
+    // Growth with the load, or ever slower, is no leak however surely it grows; most caches are smaller than what a
+    // program needs without them.
+    let fills = PRIOR_FILLS_NATS + FILLED_SMALL_NATS + 2.0 * growth + steady.clamp(-4.0, 4.0);
+    1.0 / (1.0 + (-wandered).exp() + (-fills).exp())
 }
 
 impl Rise {

@@ -38,6 +38,9 @@ pub struct LifeMemory {
     pub processes: Vec<ProcessSeries>,
     /// Heap left after collections, where a runtime tells it.
     pub heap_floor: Series,
+    /// [`Self::heap_floor`] is worked out from when the next collection begins. What was in use for a moment when the last one
+    /// ran is in it.
+    pub heap_floor_rough: bool,
     /// Heap in use, garbage included, where a runtime tells it.
     pub heap_used: Series,
     /// Requests being served, where the SDK counts them.
@@ -119,6 +122,7 @@ impl LifeMemory {
         by_kind: BTreeMap::new(),
         processes: Vec::new(),
         heap_floor: Vec::new(),
+        heap_floor_rough: false,
         heap_used: Vec::new(),
         active_requests: Vec::new(),
         parts: BTreeMap::new(),
@@ -287,7 +291,10 @@ impl LifeMemory {
                 }
                 return;
             }
-            (Subject::Runtime, Quantity::HeapAfterCollection | Quantity::HeapUsed)
+            (
+                Subject::Runtime,
+                Quantity::HeapAfterCollection | Quantity::HeapUsed | Quantity::HeapGoal | Quantity::HeapLimit,
+            )
             | (Subject::Process, Quantity::ActiveRequests) => {
                 self.parts.entry((metric.quantity, number)).or_default().push(point);
                 return;
@@ -304,6 +311,7 @@ impl LifeMemory {
             sort(&mut series);
             by_quantity.entry(quantity).or_default().push(series);
         }
+        let (mut goals, mut limits) = (Series::new(), Series::new());
         for (quantity, parts) in by_quantity {
             let sum = match parts.as_slice() {
                 [only] => only.clone(),
@@ -312,9 +320,27 @@ impl LifeMemory {
             match quantity {
                 Quantity::HeapAfterCollection => self.heap_floor = sum,
                 Quantity::HeapUsed => self.heap_used = sum,
+                Quantity::HeapGoal => goals = sum,
+                Quantity::HeapLimit => limits = sum,
                 _ => self.active_requests = sum,
             }
         }
+        if self.heap_floor.is_empty() {
+            self.heap_floor = Self::live_by_goal(&goals, &limits);
+            self.heap_floor_rough = true;
+        }
+    }
+
+    /// What collections left alive, by the size at which the next one begins: twice as much, unless the program's own limit
+    /// leaves less room than that. Then it tells nothing of what lives.
+    fn live_by_goal(goals: &Series, limits: &Series) -> Series {
+        /// Share of its limit from which on a goal may be bounded by it.
+        const BOUND_SHARE: f64 = 0.7;
+        let bound = limits.iter().map(|(_, limit)| limit * BOUND_SHARE).fold(f64::INFINITY, f64::min);
+        if goals.iter().any(|(_, goal)| *goal >= bound) {
+            return Series::new();
+        }
+        goals.iter().map(|(at, goal)| (*at, goal / 2.0)).collect()
     }
 
     /// Sums the processes that report themselves: each counts from its first to its last report, with the last

@@ -56,6 +56,8 @@ pub enum Quantity {
     HeapLimit,
     /// Heap left after the last collection: the floor itself.
     HeapAfterCollection,
+    /// Size of the heap at which it is collected next: in Go twice what the last collection left.
+    HeapGoal,
     /// Allocatable memory of a node.
     Allocatable,
     /// Container restarts so far.
@@ -125,7 +127,7 @@ const NAMES: &[(&str, Subject, Quantity, u8)] = &[
     ("dotnet.gc.last_collection.heap.size", S::Runtime, Q::HeapAfterCollection, 0),
     ("dotnet.gc.last_collection.memory.committed_size", S::Runtime, Q::HeapCommitted, 0),
     ("dotnet.process.memory.working_set", S::Process, Q::Rss, 2),
-    ("go.memory.gc.goal", S::Runtime, Q::HeapCommitted, 1),
+    ("go.memory.gc.goal", S::Runtime, Q::HeapGoal, 0),
     ("go.memory.limit", S::Runtime, Q::HeapLimit, 0),
     ("go.memory.used", S::Runtime, Q::HeapUsed, 0),
     ("go_memstats_alloc_bytes", S::Runtime, Q::HeapUsed, 3),

@@ -22,14 +22,19 @@ pub(super) enum View {
     Lowest(usize),
     /// Every point, with what the calls hold that are running taken out.
     Every,
+    /// The points at which memory had moved. An allocator that keeps what it once had rises only when more is needed than ever
+    /// before, and stands still in between, whatever is kept meanwhile.
+    Moves,
 }
 
 /// The views that are asked, the one with the most levels first: sizes are told by it.
-pub(super) const VIEWS: [View; 5] =
-    [View::Undercut(0.1), View::Undercut(0.03), View::Lowest(20), View::Lowest(13), View::Every];
+pub(super) const VIEWS: [View; 6] =
+    [View::Undercut(0.1), View::Undercut(0.03), View::Lowest(20), View::Lowest(13), View::Every, View::Moves];
 
 /// The first part of a life is warm-up.
 const WARM_UP_SHARE: f64 = 0.1;
+/// Share of the growth from which on memory has moved.
+const MOVE_SHARE: f64 = 0.01;
 /// Share of falling in all movement of the level up to which it counts as a floor.
 const FALLING_SHARE_MAX: f64 = 0.25;
 
@@ -113,8 +118,25 @@ impl View {
             Self::Undercut(share) => envelope(points, share),
             Self::Lowest(parts) => lowest_of_parts(points, parts),
             Self::Every => thinned(points),
+            Self::Moves => moves(points),
         }
     }
+}
+
+/// The first point of each level that memory stood at.
+fn moves(points: &[(UnixNanos, f64)]) -> Series {
+    let floors = envelope(points, 0.1);
+    let (Some(first), Some(last)) = (floors.first(), floors.last()) else { return Vec::new() };
+    let least = (last.1 - first.1).abs() * MOVE_SHARE;
+    let mut stood = f64::NEG_INFINITY;
+    let moved = |point: &&(UnixNanos, f64)| {
+        let moved = (point.1 - stood).abs() > least;
+        if moved {
+            stood = point.1;
+        }
+        moved
+    };
+    floors.iter().filter(moved).copied().collect()
 }
 
 fn lowest_of_parts(points: &[(UnixNanos, f64)], parts: usize) -> Series {
