@@ -117,6 +117,7 @@ COMMANDS = {
     "java": dict(argv=["java", "-XX:+UseSerialGC", "-Xshare:auto", "-cp", "{bin}/javasvc", "Service"], runtime="Java 17, the JDK's HTTP server, spans and metrics by its own exporter"),
     "django": dict(argv=["opentelemetry-instrument", "python", "django_app.py"], runtime="Python 3.11, Django on waitress, `opentelemetry-instrument`", env={"DJANGO_SETTINGS_MODULE": "django_settings"}),
     "aiohttp": dict(argv=["opentelemetry-instrument", "python", "aiohttp_app.py"], runtime="Python 3.11, aiohttp, `opentelemetry-instrument`"),
+    "tornado": dict(argv=["opentelemetry-instrument", "python", "tornado_app.py"], runtime="Python 3.11, Tornado, `opentelemetry-instrument`"),
     "celery": dict(argv=["opentelemetry-instrument", "python", "celery_app.py"], runtime="Python 3.11, Celery worker, `opentelemetry-instrument`"),
     "koa": dict(argv=["node", "--require", "{node}/node_modules/@opentelemetry/auto-instrumentations-node/build/src/register.js", "koa_app.js"], env={"NODE_PATH": "{node}/node_modules"}, runtime="Node 20, Koa, `@opentelemetry/auto-instrumentations-node`"),
     "axum": dict(argv=["{bin}/rustsvc"], runtime="Rust, axum, opentelemetry crates"),
