@@ -20,4 +20,7 @@ mod otlp;
 pub mod receiver;
 
 pub use input::{NoProgress, Pieces, Progress, ReadError, ReadOptions, read};
-pub use otlp::{Carries, Replace, memory_metrics, rewrite_json, rewrite_protobuf};
+pub use otlp::{
+    Carries, MemorySamples, Replace, SampleSeries, encode_samples, memory_metrics, memory_samples,
+};
+pub use otlp::{rewrite_json, rewrite_protobuf};

@@ -124,31 +124,40 @@ pub(crate) fn save(
     connection: &mut Connection,
     containers: &[Container],
     counted: Mark,
+    now_seconds: u64,
 ) -> Result<(), DatabaseError> {
+    // In the order of the tables: thousands of new rows then touch few pages.
+    let mut sorted: Vec<&Container> = containers.iter().collect();
+    sorted.sort_unstable_by_key(|container| container.identity.id());
     let write = |connection: &mut Connection| -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
+        let mut names: Vec<(&str, &str, ContainerId)> = Vec::new();
         {
             let mut insert = transaction.prepare_cached(
-                "INSERT OR IGNORE INTO container (id, identity, first_nanos, last_nanos, pieces, items, bytes)
-                 VALUES (?1, ?2, ?3, ?4, 0, 0, 0)",
+                "INSERT INTO container (id, identity, first_nanos, last_nanos, pieces, items, bytes, heard_seconds)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?;
             let mut update = transaction.prepare_cached(
                 "UPDATE container SET first_nanos = min(first_nanos, ?2), last_nanos = max(last_nanos, ?3),
-                 pieces = pieces + ?4, items = items + ?5, bytes = bytes + ?6 WHERE id = ?1",
+                 pieces = pieces + ?4, items = items + ?5, bytes = bytes + ?6, heard_seconds = ?7 WHERE id = ?1",
             )?;
             let mut name = transaction.prepare_cached(
                 "INSERT OR IGNORE INTO container_name (value, key, container) VALUES (?1, ?2, ?3)",
             )?;
-            for container in containers {
-                let (id, identity) = (container.identity.id().0, container.identity.encoded());
-                let (first, last) = (container.first.0, container.last.0);
-                if insert.execute(params![id, &**identity, first, last])? == 1 {
-                    for (key, value) in container.identity.attributes() {
-                        name.execute(params![value, key, id])?;
-                    }
+            for container in sorted {
+                let Container { first, last, pieces, items, bytes, .. } = *container;
+                let (id, identity) = (container.identity.id(), container.identity.encoded());
+                let (pieces, items, bytes) = (clamp(pieces), clamp(items), clamp(bytes));
+                let heard = clamp(now_seconds);
+                if update.execute(params![id.0, first.0, last.0, pieces, items, bytes, heard])? == 0 {
+                    let row = params![id.0, &**identity, first.0, last.0, pieces, items, bytes, heard];
+                    insert.execute(row)?;
+                    names.extend(container.identity.attributes().map(|(key, value)| (value, key, id)));
                 }
-                let Container { pieces, items, bytes, .. } = *container;
-                update.execute(params![id, first, last, clamp(pieces), clamp(items), clamp(bytes)])?;
+            }
+            names.sort_unstable();
+            for (value, key, id) in names {
+                name.execute(params![value, key, id.0])?;
             }
         }
         let fact = "INSERT OR REPLACE INTO fact (name, number) VALUES ('catalogued_log', ?1), ('catalogued_offset', ?2)";
@@ -156,6 +165,32 @@ pub(crate) fn save(
         transaction.commit()
     };
     write(connection).doing("saving the catalogue")
+}
+
+/// Forgets containers that were last heard of before a time on the store's clock: nothing is left of them.
+pub(crate) fn forget(connection: &mut Connection, before_seconds: u64) -> Result<(), DatabaseError> {
+    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let transaction = connection.transaction()?;
+        {
+            let mut old =
+                transaction.prepare_cached("SELECT id, identity FROM container WHERE heard_seconds < ?1")?;
+            let mut name = transaction.prepare_cached(
+                "DELETE FROM container_name WHERE value = ?1 AND key = ?2 AND container = ?3",
+            )?;
+            let mut container = transaction.prepare_cached("DELETE FROM container WHERE id = ?1")?;
+            let rows = old.query_map([clamp(before_seconds)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows: Vec<([u8; 16], Vec<u8>)> = rows.collect::<rusqlite::Result<_>>()?;
+            for (id, identity) in rows {
+                let identity = Identity::decode(&identity);
+                for (key, value) in identity.iter().flat_map(Identity::attributes) {
+                    name.execute(params![value, key, id])?;
+                }
+                container.execute([id])?;
+            }
+        }
+        transaction.commit()
+    };
+    write(connection).doing("forgetting containers")
 }
 
 /// Up to where the database knows what was received. Without an offset, as earlier versions wrote it, it is the

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 /// Each step takes the schema from its place in the list to the next. Never change one that was released.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +162,7 @@ mod tests {
         open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = open(&path).err().unwrap();
         assert!(!error.is_damage());
-        let expected = format!("{}: schema 99: this version of exit137 reads up to 2", path.display());
+        let expected = format!("{}: schema 99: this version of exit137 reads up to 3", path.display());
         assert_eq!(error.to_string(), expected);
     }
 }

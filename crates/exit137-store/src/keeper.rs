@@ -59,6 +59,7 @@ struct Keeper<'a> {
     /// The segments that are counted in `usage`, by their nonces.
     counted: HashSet<u64>,
     saved: Instant,
+    forgotten: Instant,
     measured: (Instant, u64),
     bytes_per_second: u64,
 }
@@ -69,7 +70,7 @@ impl<'a> Keeper<'a> {
         let (usage, counted) = (HashMap::new(), HashSet::new());
         // Until it is measured, as busy as can be.
         let bytes_per_second = CALM_BYTES_PER_SECOND;
-        Self { inner, usage, counted, saved: now, measured: (now, 0), bytes_per_second }
+        Self { inner, usage, counted, saved: now, forgotten: now, measured: (now, 0), bytes_per_second }
     }
 
     /// Does the one thing that is most urgent; how long to wait for the next.
@@ -77,6 +78,13 @@ impl<'a> Keeper<'a> {
         if self.saved.elapsed() >= SAVE {
             self.saved = Instant::now();
             self.save();
+        }
+        if self.forgotten.elapsed() >= self.inner.options.log_age() {
+            self.forgotten = Instant::now();
+            if let Err(error) = self.inner.forget_containers() {
+                self.inner
+                    .problem(format!("{error}: containers of long ago are not forgotten; trying again"));
+            }
         }
         self.measure();
         let began = Instant::now();

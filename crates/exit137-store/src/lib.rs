@@ -13,6 +13,8 @@ mod clock;
 mod database;
 mod direct;
 mod folder;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod incidents;
 mod keeper;
 mod merge;
@@ -34,7 +36,7 @@ pub use incidents::{Incident, IncidentFilter, Incidents, Kill, Life, Page, Sort}
 pub use options::StoreOptions;
 pub use piece::{ContainerId, Encoding, Found, Identity, Kind, Piece};
 pub use reading::{Query, ReadSummary};
-pub use samples::{Sample, read_samples};
+pub use samples::{SERIES_BYTES_MAX, Sample, read_samples};
 pub use state::State;
 pub use store::{OpenError, Store};
 pub use writer::{Ack, AppendError};

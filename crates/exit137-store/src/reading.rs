@@ -18,6 +18,8 @@ const PROBED_MAX: usize = 16;
 pub struct Query {
     /// Of these containers; of all when `None`.
     pub containers: Option<Vec<ContainerId>>,
+    /// Not of these.
+    pub except: Vec<ContainerId>,
     /// Pieces that tell of this time or a later one.
     pub from: UnixNanos,
     /// Pieces that tell of this time or an earlier one.
@@ -31,7 +33,7 @@ pub struct Query {
 impl Default for Query {
     fn default() -> Self {
         let (from, to) = (UnixNanos(i64::MIN), UnixNanos(i64::MAX));
-        Self { containers: None, from, to, kinds: Vec::new(), bytes_max: u64::MAX }
+        Self { containers: None, except: Vec::new(), from, to, kinds: Vec::new(), bytes_max: u64::MAX }
     }
 }
 
@@ -43,6 +45,7 @@ impl Query {
             containers.sort_unstable();
             containers.dedup();
         }
+        query.except.sort_unstable();
         query
     }
 
@@ -52,6 +55,7 @@ impl Query {
         };
         (self.kinds.is_empty() || self.kinds.contains(&kind))
             && self.wants_time(entry.first, entry.last)
+            && self.except.binary_search(&entry.container).is_err()
             && self
                 .containers
                 .as_ref()

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 
 use crate::direct::{self, Aligned};
-use crate::record::{Entry, HEAD_BYTES, RECORD_ALIGNMENT};
+use crate::record::{Entry, HEAD_BYTES, RECORD_ALIGNMENT, agrees};
 use crate::segment::{Damage, FileHead};
 
 /// Read at a time.
@@ -51,7 +51,7 @@ fn record_at(window: &mut Window<'_>, offset: u64, length: u64, nonce: u64) -> i
     };
     let body = offset + HEAD_BYTES as u64;
     let fits = body + u64::from(entry.stored_bytes) <= length;
-    Ok((fits && window.crc(body, entry.stored_bytes as usize)? == crc).then_some(entry))
+    Ok((fits && agrees(crc, window.crc(body, entry.stored_bytes as usize)?)).then_some(entry))
 }
 
 /// The next place where a head may begin.

@@ -19,8 +19,8 @@ pub struct Sample<'a> {
     pub value: f64,
 }
 
-/// Names of series are short; what lies beyond is cut off.
-const SERIES_BYTES_MAX: usize = 1024;
+/// Names of series are no longer than this, in bytes; what lies beyond is cut off.
+pub const SERIES_BYTES_MAX: usize = 16 << 10;
 /// Whole numbers up to here are exact in both forms.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -81,7 +81,7 @@ fn negative_zero(value: f64) -> bool {
 
 /// Calls `each` with every sample of a piece of samples. What comes before a damaged place is given; `None` says
 /// that there was one.
-pub fn read_samples(bytes: &[u8], each: &mut dyn FnMut(Sample<'_>)) -> Option<()> {
+pub fn read_samples<'a>(bytes: &'a [u8], each: &mut dyn FnMut(Sample<'a>)) -> Option<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
         let length = usize::try_from(take_varint(&mut rest)?).ok()?;

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use crate::direct::{self, Aligned, Appender, BLOCK};
 use crate::piece::{ContainerId, Encoding, Found};
-use crate::record::{Entry, HEAD_BYTES};
+use crate::record::{Entry, HEAD_BYTES, agrees};
 
 const HEAD_MAGIC: [u8; 8] = *b"e137seg\n";
 const END_MAGIC: [u8; 8] = *b"e137end\n";
@@ -57,7 +57,7 @@ impl FileHead {
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Damage> {
         let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk().ok_or(Damage::NoSegment)?;
-        if bytes[..8] != HEAD_MAGIC || number(bytes, 60, 4) != u64::from(crc32fast::hash(&bytes[..60])) {
+        if bytes[..8] != HEAD_MAGIC || !agrees(number(bytes, 60, 4) as u32, crc32fast::hash(&bytes[..60])) {
             return Err(Damage::NoSegment);
         }
         if number(bytes, 8, 4) != u64::from(VERSION) {
@@ -118,7 +118,7 @@ impl FileEnd {
     fn from_bytes(bytes: &[u8], nonce: u64, length: u64) -> Option<Self> {
         let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk()?;
         let sound =
-            bytes[..8] == END_MAGIC && number(bytes, 60, 4) == u64::from(crc_with(nonce, &bytes[..60]));
+            bytes[..8] == END_MAGIC && agrees(number(bytes, 60, 4) as u32, crc_with(nonce, &bytes[..60]));
         let end = Self {
             index_offset: number(bytes, 8, 8),
             entries: number(bytes, 16, 8),
@@ -302,7 +302,7 @@ impl Records<'_> {
         let head = bytes.get(at..at + HEAD_BYTES)?;
         let (found, crc) = Entry::from_head(head, self.nonce, entry.offset)?;
         let body = bytes.get(at + HEAD_BYTES..)?.get(..found.stored_bytes as usize)?;
-        (found == *entry && crc32fast::hash(body) == crc).then_some((body, crc))
+        (found == *entry && agrees(crc, crc32fast::hash(body))).then_some((body, crc))
     }
 
     /// Calls `each` with every piece of `entries`, decompressed. `false` from it ends the reading.
@@ -415,4 +415,128 @@ pub(crate) fn seal(
     file.append(&FileEnd::of(entries, index_offset, newest_seconds).to_bytes(nonce))?;
     file.finish()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use exit137_core::time::UnixNanos;
+
+    use super::*;
+    use crate::piece::{Identity, Kind, Piece};
+    use crate::samples::Sample;
+    use crate::writer::{append_identity, append_record};
+
+    const FORMAT: &str = include_str!("../FORMAT.md");
+    const NONCE: u64 = 0x0706_0504_0302_0100;
+
+    /// Sixteen bytes a line, after the offset of the first; lines of zeros are left out.
+    fn dump(bytes: &[u8]) -> String {
+        let mut text = String::new();
+        for (number, line) in
+            bytes.chunks(16).enumerate().filter(|(_, line)| line.iter().any(|byte| *byte != 0))
+        {
+            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            let shown = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '.' };
+            let shown: String = line.iter().map(shown).collect();
+            text += &format!("{:04x}  {}  {shown}\n", number * 16, hex.join(" "));
+        }
+        text
+    }
+
+    fn bytes_of(dump: &str) -> Vec<u8> {
+        let mut bytes = vec![0; BLOCK];
+        for line in dump.lines() {
+            let (offset, rest) = line.split_once("  ").expect("an offset");
+            let offset = usize::from_str_radix(offset, 16).expect("hex");
+            for (at, byte) in rest[..16 * 3 - 1].split(' ').enumerate() {
+                bytes[offset + at] = u8::from_str_radix(byte, 16).expect("hex");
+            }
+        }
+        bytes
+    }
+
+    fn pieces() -> (Identity, [Piece; 2]) {
+        let identity = Identity::of([("k8s.pod.name", "cart-0")]);
+        let sample = |at: i64, value: f64| Sample { series: "rss", at: UnixNanos(at), value };
+        let samples = Piece::of_samples(
+            identity.clone(),
+            &[sample(1_000_000_000, 4096.0), sample(2_000_000_000, 8192.0)],
+        );
+        let log = Piece {
+            kind: Kind::KernelLog,
+            encoding: Encoding::Text,
+            first: UnixNanos(3_000_000_000),
+            last: UnixNanos(3_000_000_000),
+            count: 1,
+            bytes: bytes::Bytes::from_static(b"Killed process 7 (python)\n"),
+            container: identity.clone(),
+        };
+        (identity, [samples, log])
+    }
+
+    fn written(path: &Path) -> Vec<u8> {
+        let (identity, pieces) = pieces();
+        let head = FileHead {
+            nonce: NONCE,
+            first_log: 1,
+            last_log: 1,
+            generation: 0,
+            oldest_seconds: 5,
+            thinned_seconds: 0,
+        };
+        let mut file = Appender::create(path, 0).unwrap();
+        file.append(&head.to_bytes()).unwrap();
+        let mut entries = vec![append_identity(&mut file, NONCE, &identity).unwrap()];
+        for piece in &pieces {
+            let entry = Entry {
+                offset: file.position(),
+                stored_bytes: piece.bytes.len() as u32,
+                raw_bytes: piece.bytes.len() as u32,
+                container: identity.id(),
+                first: piece.first.0,
+                last: piece.last.0,
+                count: piece.count,
+                pieces: 1,
+                kind: piece.kind as u8,
+                encoding: piece.encoding as u8,
+                zstd: false,
+                joined: false,
+            };
+            append_record(&mut file, NONCE, &entry, &piece.bytes, crc32fast::hash(&piece.bytes)).unwrap();
+            entries.push(entry);
+        }
+        seal(file, NONCE, &mut entries, 6).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    #[test]
+    fn the_segment_in_the_documentation_is_what_is_written_and_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let example =
+            FORMAT.split("```hexdump\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+        let written = written(&folder.path().join("written"));
+        assert_eq!(dump(&written), example, "FORMAT.md should have:\n{}", dump(&written));
+
+        let path = folder.path().join("documented");
+        std::fs::write(&path, bytes_of(example)).unwrap();
+        let mut scratch = Scratch::default();
+        let segment = Segment::open(&path, &mut scratch.read).unwrap();
+        assert_eq!((segment.head.nonce, segment.end.entries, segment.end.newest_seconds), (NONCE, 3, 6));
+        let mut entries = segment.entries(&mut scratch.read).unwrap();
+        entries.sort_unstable_by_key(|entry| entry.offset);
+        let mut found = Vec::new();
+        let mut damaged = |damage| panic!("{damage}");
+        let mut each = |piece: Found<'_>| {
+            found.push((piece.kind, piece.first, piece.count, piece.bytes.to_vec()));
+            true
+        };
+        segment.records().each_piece(&entries[1..], &mut scratch, &mut damaged, &mut each).unwrap();
+        let (_, pieces) = pieces();
+        let expected = pieces.map(|piece| (piece.kind, piece.first, piece.count, piece.bytes.to_vec()));
+        assert_eq!(found, expected);
+        // The same without index and end, as a log that nobody sealed.
+        let log = folder.path().join("log");
+        std::fs::write(&log, &bytes_of(example)[..segment.end.index_offset as usize]).unwrap();
+        assert_eq!(crate::recovery::scan(&File::open(log).unwrap()).unwrap().entries, entries);
+    }
 }

@@ -389,7 +389,10 @@ impl Inner {
         }
         let is_old = || self.pending().begun != begun;
         let saved = self.with_database(|database| {
-            if is_old() { Ok(()) } else { catalogue::save(database, &containers, counted) }
+            if is_old() {
+                return Ok(());
+            }
+            catalogue::save(database, &containers, counted, self.clock.now_seconds())
         });
         let mut pending = self.pending();
         match &saved {
@@ -404,6 +407,17 @@ impl Inner {
     pub(crate) fn knows(&self, segments: &[Arc<Segment>]) -> bool {
         let saved = self.pending().saved;
         segments.iter().all(|segment| segment.head.last_log < saved.log)
+    }
+
+    /// Forgets containers of which nothing can be left.
+    pub(crate) fn forget_containers(&self) -> Result<(), DatabaseError> {
+        let longest = self.options.ages.iter().max().map_or(0, |age| age.as_secs());
+        // A segment is as young as its newest piece, and is looked at now and then.
+        let slack = 2 * self.options.log_age().as_secs();
+        match self.clock.now_seconds().checked_sub(longest.saturating_add(slack)) {
+            Some(before) => self.with_database(|database| catalogue::forget(database, before)),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn save_clock(&self) -> Result<(), DatabaseError> {

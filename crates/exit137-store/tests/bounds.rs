@@ -150,6 +150,28 @@ fn what_is_too_old_goes_and_lasting_kinds_stay() {
     assert_eq!(dropped, [(Kind::Spans, Reason::Age, 1)]);
 }
 
+#[test]
+fn a_container_of_which_nothing_is_left_is_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let second = Duration::from_secs(1);
+    let options = Kind::ALL.into_iter().fold(options(64 * MIB), |options, kind| options.keep(kind, second));
+    let store = Store::open(folder.path(), options).expect("the store opens");
+    append(&store, &[piece("a", Kind::Spans, 1, 1000)]);
+    let known = || store.containers(&Default::default()).expect("read").len();
+    assert_eq!(known(), 1);
+    for _ in 0..600 {
+        if known() == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(known(), 0);
+    // Who is heard of again is known again.
+    append(&store, &[piece("a", Kind::Spans, 2, 1000)]);
+    assert_eq!(known(), 1);
+    assert_eq!(store.problems(), [""; 0]);
+}
+
 /// A file system of its own, unmounted at the end.
 struct Disk(PathBuf);
 

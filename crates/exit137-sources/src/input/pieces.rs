@@ -74,6 +74,11 @@ impl Pieces {
         }
     }
 
+    /// Whether records found no room.
+    pub fn is_full(&self) -> bool {
+        self.sink.room.is_full()
+    }
+
     /// How many spans were decoded.
     pub fn spans(&self) -> usize {
         self.sink.observations.traces.spans.len()

@@ -1,29 +1,27 @@
-//! Of an export of metrics, those that bear on memory or load, as an export again: nearly all of what services send
-//! says nothing about a kill, and is dropped before it takes room.
+//! Of an export of metrics, those that are kept as they came: distributions over requests, and what the settings name. Levels of
+//! memory are decoded ([`memory_samples`](super::memory_samples())). Nearly all else that services send says nothing about a
+//! kill, and is dropped before it takes room.
 
 use exit137_core::observation::metric::metric_by_name;
 use serde_json::Value;
 
+use super::memory_samples::is_sampled;
 use super::proto::wire::{Field, Fields};
 
-/// The export with only the metrics that are understood, or that `keep` wants; `None` when nothing is left of it.
-/// What is broken is left out.
+/// The export with only the metrics that are understood and no levels of memory, or that `keep` wants; `None` when nothing
+/// is left of it. What is broken is left out.
 pub fn memory_metrics(is_json: bool, body: &[u8], keep: &dyn Fn(&str) -> bool) -> Option<Vec<u8>> {
-    let wanted = |name: &str| metric_by_name(name).is_some() || keep(name);
+    let wanted = |name: &str| !is_sampled(name) && (metric_by_name(name).is_some() || keep(name));
     if is_json { json(body, &wanted) } else { protobuf(body, &wanted) }
 }
 
 fn json(body: &[u8], wanted: &dyn Fn(&str) -> bool) -> Option<Vec<u8>> {
     let mut document: Value = serde_json::from_slice(body).ok()?;
-    let list = |value: &mut Value, names: [&str; 2]| -> Option<Vec<Value>> {
-        let name = names.into_iter().find(|name| value.get(name).is_some())?;
-        value.get_mut(name)?.as_array_mut().map(std::mem::take)
-    };
-    let mut resources = list(&mut document, ["resourceMetrics", "resource_metrics"])?;
+    let mut resources = take_list(&mut document, ["resourceMetrics", "resource_metrics"]);
     for resource in &mut resources {
-        let mut scopes = list(resource, ["scopeMetrics", "scope_metrics"]).unwrap_or_default();
+        let mut scopes = take_list(resource, ["scopeMetrics", "scope_metrics"]);
         for scope in &mut scopes {
-            let mut metrics = list(scope, ["metrics", "metrics"]).unwrap_or_default();
+            let mut metrics = take_list(scope, ["metrics", "metrics"]);
             metrics.retain(|metric| metric.get("name").and_then(Value::as_str).is_some_and(wanted));
             *scope = serde_json::json!({ "metrics": metrics });
         }
@@ -36,6 +34,13 @@ fn json(body: &[u8], wanted: &dyn Fn(&str) -> bool) -> Option<Vec<u8>> {
         return None;
     }
     serde_json::to_vec(&serde_json::json!({ "resourceMetrics": resources })).ok()
+}
+
+/// The list under the first of these names that is there; empty when it is none.
+pub(super) fn take_list(value: &mut Value, names: [&str; 2]) -> Vec<Value> {
+    let name = names.into_iter().find(|name| value.get(name).is_some());
+    let list = name.and_then(|name| value.get_mut(name)?.as_array_mut().map(std::mem::take));
+    list.unwrap_or_default()
 }
 
 fn protobuf(body: &[u8], wanted: &dyn Fn(&str) -> bool) -> Option<Vec<u8>> {
@@ -65,7 +70,7 @@ fn protobuf(body: &[u8], wanted: &dyn Fn(&str) -> bool) -> Option<Vec<u8>> {
 }
 
 /// The length-delimited fields of this number, as far as the message is whole.
-fn lists(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
+pub(super) fn lists(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
     let mut fields = Fields::of(message);
     std::iter::from_fn(move || {
         loop {
@@ -79,7 +84,7 @@ fn lists(message: &[u8], number: u64) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Appends a length-delimited field.
-fn push(number: u8, bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn push(number: u8, bytes: &[u8], out: &mut Vec<u8>) {
     out.push(number << 3 | 2);
     let mut length = bytes.len();
     while length >= 0x80 {
@@ -101,6 +106,7 @@ mod tests {
         {"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"cart"}}]},
          "scopeMetrics":[{"scope":{"name":"s"},"metrics":[
             {"name":"process.memory.usage","unit":"By","gauge":{"dataPoints":[{"timeUnixNano":"1000","asInt":"7"}]}},
+            {"name":"http.server.request.duration","histogram":{"aggregationTemporality":2,"dataPoints":[{"timeUnixNano":"1000","count":"3"}]}},
             {"name":"http.client.open_connections","gauge":{"dataPoints":[{"timeUnixNano":"1000","asInt":"1"}]}}]}]},
         {"resource":{},"scopeMetrics":[{"metrics":[
             {"name":"queue.length","gauge":{"dataPoints":[{"timeUnixNano":"1000","asInt":"3"}]}}]}]}]}"#;
@@ -111,15 +117,16 @@ mod tests {
     }
 
     #[test]
-    fn only_memory_and_load_stay() {
+    fn only_requests_and_what_is_wanted_stay() {
         let all: ExportMetricsServiceRequest = serde_json::from_str(EXPORT).expect("OTLP");
         let kept = memory_metrics(false, &all.encode_to_vec(), &|_| false).expect("something stays");
         let kept = ExportMetricsServiceRequest::decode(&kept[..]).expect("protobuf");
-        assert_eq!(names(&kept), ["process.memory.usage"]);
+        assert_eq!(names(&kept), ["http.server.request.duration"]);
         assert_eq!(kept.resource_metrics[0].resource, all.resource_metrics[0].resource);
-        let json = memory_metrics(true, EXPORT.as_bytes(), &|name| name == "queue.length").expect("JSON");
+        let wanted = |name: &str| name == "queue.length" || name == "process.memory.usage";
+        let json = memory_metrics(true, EXPORT.as_bytes(), &wanted).expect("JSON");
         let kept: ExportMetricsServiceRequest = serde_json::from_slice(&json).expect("OTLP");
-        assert_eq!(names(&kept), ["process.memory.usage", "queue.length"]);
+        assert_eq!(names(&kept), ["http.server.request.duration", "queue.length"]);
     }
 
     #[test]

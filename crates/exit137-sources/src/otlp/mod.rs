@@ -6,12 +6,14 @@
 pub(crate) mod json;
 mod keys;
 mod memory_metrics;
+mod memory_samples;
 pub(crate) mod number;
 pub(crate) mod proto;
 mod rewrite;
 pub(crate) mod sink;
 
 pub use memory_metrics::memory_metrics;
+pub use memory_samples::{MemorySamples, SampleSeries, encode_samples, memory_samples};
 pub use rewrite::{Carries, Replace, rewrite_json, rewrite_protobuf};
 
 #[cfg(test)]

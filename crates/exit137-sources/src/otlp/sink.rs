@@ -1,7 +1,7 @@
 //! Where decoded telemetry goes: what is kept of it, in what form, is decided here once for JSON and protobuf.
 
 mod log;
-mod metric;
+pub(super) mod metric;
 mod room;
 mod span;
 

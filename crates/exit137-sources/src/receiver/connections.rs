@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::counters::{Counters, count};
+use super::listener::{BUFFER_BYTES, SMALL_BUFFER_BYTES};
 
 /// How exactly timeouts are kept.
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -28,6 +29,19 @@ pub(super) struct Connection {
     pub(super) leave: Notify,
     /// Told to go at once: its room is taken already.
     evicted: AtomicBool,
+    /// Whether there were few when it came: then it has large buffers.
+    pub(super) is_one_of_few: bool,
+    _large: Option<Large>,
+}
+
+/// One of the large buffers; given back when dropped.
+#[derive(Debug)]
+struct Large(Arc<AtomicUsize>);
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Connection {
@@ -104,6 +118,9 @@ impl Open {
 #[derive(Debug)]
 pub(super) struct Connections {
     max: usize,
+    /// So many have large buffers.
+    few: usize,
+    large: Arc<AtomicUsize>,
     header_timeout: Duration,
     idle_timeout: Duration,
     open: Mutex<Open>,
@@ -113,8 +130,12 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(options: &super::ReceiverOptions, counters: Arc<Counters>) -> Self {
+        let few = options.connection_bytes_max / 4 / BUFFER_BYTES;
+        let many = options.connection_bytes_max / 4 * 3 / SMALL_BUFFER_BYTES;
         Self {
-            max: options.connections_max.max(1),
+            max: options.connections_max.min(few + many).max(1),
+            few,
+            large: Arc::default(),
             header_timeout: options.header_timeout,
             idle_timeout: options.idle_timeout,
             open: Mutex::default(),
@@ -130,6 +151,8 @@ impl Connections {
 
     /// Room for one more; `None` when all that are open are at work for senders who are known.
     pub(super) fn enter(&self) -> Option<Arc<Connection>> {
+        let place = |taken: usize| (taken < self.few).then_some(taken + 1);
+        let large = self.large.fetch_update(Ordering::Relaxed, Ordering::Relaxed, place).ok();
         let connection = Arc::new(Connection {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             opened: Instant::now(),
@@ -138,6 +161,8 @@ impl Connections {
             trusted: AtomicBool::new(false),
             leave: Notify::new(),
             evicted: AtomicBool::new(false),
+            is_one_of_few: large.is_some(),
+            _large: large.map(|_| Large(Arc::clone(&self.large))),
         });
         let mut open = self.open();
         if open.len() >= self.max {
@@ -231,6 +256,20 @@ mod tests {
         assert!(all.enter().is_none());
         drop((busy, also_busy, all_busy));
         assert!(all.enter().is_some());
+    }
+
+    #[test]
+    fn buffers_of_all_fit_into_what_they_may_take() {
+        let options = ReceiverOptions { connection_bytes_max: 1 << 20, ..ReceiverOptions::default() };
+        let all = Connections::new(&options, Arc::default());
+        let mut open: Vec<_> = (0..200).map_while(|_| all.enter()).collect();
+        assert_eq!(all.max, 4 + 96);
+        let large = |open: &[Arc<Connection>]| open.iter().filter(|one| one.is_one_of_few).count();
+        assert_eq!(large(&open), 4);
+        // Who goes gives its large buffer to the next.
+        open.drain(..10).for_each(|gone| all.leave(&gone));
+        open.extend(all.enter());
+        assert_eq!(large(&open), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::Sink;
 use super::connections::{Connection, Connections, TICK};
 use super::desk::Desk;
+use super::tls::Certificates;
 
 /// After "too many open files" and the like.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,21 +27,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For one that was sent away to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a connection reads at a time, and keeps: large enough that a body takes few system calls, small enough for
-/// thousands of connections.
-const HTTP1_BUFFER_BYTES: usize = 64 << 10;
+/// What a connection reads at a time, and keeps: so much that a body takes few system calls.
+pub(super) const BUFFER_BYTES: usize = 64 << 10;
+
+/// The same when there are many connections: the least that HTTP/1 is read with.
+pub(super) const SMALL_BUFFER_BYTES: usize = 8 << 10;
 
 /// What is on its way in one HTTP/2 stream, and in all streams of a connection, before we have read it.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
-const HTTP2_FRAME_BYTES: u32 = 64 << 10;
+
+/// The same when there are many connections.
+const HTTP2_SMALL_WINDOW_BYTES: u32 = 64 << 10;
+
+/// The least that the protocol allows.
+const HTTP2_SMALL_FRAME_BYTES: u32 = 16 << 10;
 const HTTP2_STREAMS_MAX: u32 = 64;
 const HEADERS_BYTES_MAX: u32 = 16 << 10;
 
 /// Serves every connection to `listener` until `stop` says so; then waits until they are done.
 pub(super) async fn serve<S: Sink>(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificates>>,
     desk: Arc<Desk<S>>,
     connections: Arc<Connections>,
     mut stop: watch::Receiver<bool>,
@@ -73,7 +80,7 @@ pub(super) async fn serve<S: Sink>(
 
 async fn converse<S: Sink>(
     stream: TcpStream,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificates>>,
     desk: Arc<Desk<S>>,
     connections: Arc<Connections>,
     connection: Arc<Connection>,
@@ -89,7 +96,7 @@ async fn converse<S: Sink>(
         match tls {
             None => talk(stream, desk, &connections, &connection).await,
             Some(tls) => {
-                if let Some(Ok(stream)) = unless_sent_away(&connection, tls.accept(stream)).await {
+                if let Some(Ok(stream)) = unless_sent_away(&connection, tls.acceptor().accept(stream)).await {
                     talk(stream, desk, &connections, &connection).await;
                 }
             }
@@ -124,7 +131,7 @@ async fn talk<S: Sink>(
             Ok::<_, Infallible>(reply)
         }
     });
-    let builder = builder();
+    let builder = builder(connection.is_one_of_few);
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         // How a connection ended is of no interest: what was not answered comes again.
@@ -139,20 +146,27 @@ async fn talk<S: Sink>(
     while tokio::time::timeout(FAREWELL, serving.as_mut()).await.is_err() && connection.is_busy() {}
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(is_one_of_few: bool) -> auto::Builder<TokioExecutor> {
+    let (buffer, stream, all, frame) = if is_one_of_few {
+        let frame = BUFFER_BYTES as u32;
+        (BUFFER_BYTES, HTTP2_STREAM_WINDOW_BYTES, HTTP2_CONNECTION_WINDOW_BYTES, frame)
+    } else {
+        let window = HTTP2_SMALL_WINDOW_BYTES;
+        (SMALL_BUFFER_BYTES, window, window, HTTP2_SMALL_FRAME_BYTES)
+    };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         // Silence is measured for all protocols in one place.
         .header_read_timeout(None)
-        .max_buf_size(HTTP1_BUFFER_BYTES);
+        .max_buf_size(buffer);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
-        .max_frame_size(HTTP2_FRAME_BYTES)
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(all)
+        .max_frame_size(frame)
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(HEADERS_BYTES_MAX);
     builder

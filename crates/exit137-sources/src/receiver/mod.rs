@@ -32,7 +32,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 use budget::Budget;
 use connections::Connections;
@@ -40,7 +39,7 @@ use desk::Desk;
 
 pub use counters::Counters;
 pub use options::{ReceiverOptions, Tls, Token};
-pub use tls::TlsError;
+pub use tls::{Certificates, TlsError};
 
 /// What an export carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,7 +140,7 @@ pub struct Receiver {
     options: ReceiverOptions,
     http: Option<TcpListener>,
     grpc: Option<TcpListener>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificates>>,
     budget: Arc<Budget>,
     counters: Arc<Counters>,
 }
@@ -152,7 +151,7 @@ impl Receiver {
     /// # Errors
     /// When an address cannot be had, or a file for TLS is not what it should be.
     pub async fn bind(options: ReceiverOptions) -> Result<Self, BindError> {
-        let tls = options.tls.as_ref().map(tls::acceptor).transpose();
+        let tls = options.tls.as_ref().map(Certificates::read).transpose();
         let tls = tls.map_err(|source| BindError::Tls { source })?;
         let http = listen(options.http, "HTTP").await?;
         let grpc = listen(options.grpc, "gRPC").await?;

@@ -24,8 +24,10 @@ pub struct ReceiverOptions {
     pub decompressed_bytes_max: usize,
     /// Bodies of all connections together, from arrival until the sink has answered.
     pub in_flight_bytes_max: usize,
-    /// Connections at a time.
+    /// Connections at a time, as far as their buffers fit.
     pub connections_max: usize,
+    /// Buffers of all connections together. The first to come get large ones for a quarter of it, the others small ones.
+    pub connection_bytes_max: usize,
     /// From a connection's start to its first request, TLS included.
     pub header_timeout: Duration,
     /// From the head of a request to the end of its body.
@@ -49,6 +51,7 @@ impl Default for ReceiverOptions {
             decompressed_bytes_max: 32 << 20,
             in_flight_bytes_max: 64 << 20,
             connections_max: 4096,
+            connection_bytes_max: 48 << 20,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             // Metrics are exported every 60 s by default: their connection should live.

@@ -1,8 +1,9 @@
-//! TLS from files in PEM.
+//! TLS from files in PEM, which are read again when they change: certificates of a cluster live for weeks, servers longer.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -49,7 +50,76 @@ pub enum TlsError {
     },
 }
 
-pub(super) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
+/// Files are looked at this often, when somebody connects.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// When a file was written, and how long it is.
+type Stamp = Option<(SystemTime, u64)>;
+
+/// Certificate and key, as the files had them last.
+pub struct Certificates {
+    files: Tls,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    acceptor: TlsAcceptor,
+    looked: Instant,
+    stamps: [Stamp; 3],
+}
+
+impl Certificates {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When one of them is not what it should be.
+    pub fn read(files: &Tls) -> Result<Arc<Self>, TlsError> {
+        let stamps = stamps(files);
+        let current = Current { acceptor: acceptor(files)?, looked: Instant::now(), stamps };
+        Ok(Arc::new(Self { files: files.clone(), current: Mutex::new(current) }))
+    }
+
+    /// What shakes hands with the certificate that is in the files now. While they do not fit together, because they are
+    /// being replaced, the old one stays.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.looked.elapsed() >= LOOK_EVERY {
+            current.looked = Instant::now();
+            self.look(&mut current);
+        }
+        current.acceptor.clone()
+    }
+
+    fn look(&self, current: &mut Current) {
+        let stamps = stamps(&self.files);
+        if stamps == current.stamps {
+            return;
+        }
+        match acceptor(&self.files) {
+            Ok(acceptor) => {
+                (current.acceptor, current.stamps) = (acceptor, stamps);
+                tracing::info!(certificate = %self.files.certificate.display(), "a new certificate is used");
+            }
+            Err(error) => tracing::warn!(%error, "the new certificate cannot be used; the old one stays"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificates").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+fn stamps(files: &Tls) -> [Stamp; 3] {
+    let paths = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
+    paths.map(|path| {
+        let found = std::fs::metadata(path?).ok()?;
+        Some((found.modified().ok()?, found.len()))
+    })
+}
+
+fn acceptor(tls: &Tls) -> Result<TlsAcceptor, TlsError> {
     let chain = certificates(&tls.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|source| TlsError::Read {
         what: "a private key",

@@ -59,6 +59,9 @@ struct Options {
     /// Write `BASE REQUEST PROCESS` for every request that got its OK
     #[arg(long, value_name = "FILE")]
     acknowledged: Option<PathBuf>,
+    /// Spread the spans over so many seconds of the past; needs --spans
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    past: f64,
     /// Seconds to wait at the end before the cost is read, for work that is left over
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     settle: f64,
@@ -76,6 +79,7 @@ pub enum Outcome {
 pub struct Run {
     options: Options,
     base_nanos: u64,
+    step_nanos: u64,
     began: Instant,
     next: AtomicU64,
     accepted: AtomicU64,
@@ -98,6 +102,10 @@ impl Run {
 
     fn is_over(&self) -> bool {
         self.began.elapsed().as_secs_f64() >= self.options.seconds
+    }
+
+    fn requests(&self) -> Requests {
+        Requests::new(self.options.batch, self.base_nanos, self.step_nanos)
     }
 
     fn process(&self, number: u64) -> u64 {
@@ -139,7 +147,7 @@ impl Run {
 
     /// Sends request after request until the end.
     fn send(&self, mut post: impl FnMut(&[u8]) -> io::Result<Outcome>) -> io::Result<()> {
-        let mut requests = Requests::new(self.options.batch, self.base_nanos);
+        let mut requests = self.requests();
         while let Some(number) = self.next() {
             let body = requests.request(number, self.process(number));
             loop {
@@ -167,8 +175,11 @@ pub fn packed(body: &[u8], gzip: bool) -> io::Result<Vec<u8>> {
 fn load(options: Options) -> io::Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
     let acknowledged = options.acknowledged.as_ref().map(File::create).transpose()?.map(Mutex::new);
+    let past_nanos = (options.past * 1e9) as u64;
+    let requests = (options.spans / options.batch.max(1) as u64).max(1);
     let run = Run {
-        base_nanos: now.as_nanos() as u64,
+        base_nanos: (now.as_nanos() as u64).saturating_sub(past_nanos),
+        step_nanos: (past_nanos / requests).max(1_000),
         began: Instant::now(),
         next: AtomicU64::new(0),
         accepted: AtomicU64::new(0),
@@ -189,7 +200,7 @@ fn load(options: Options) -> io::Result<()> {
         }
     });
     let seconds = run.began.elapsed().as_secs_f64();
-    let mut requests = Requests::new(run.options.batch, run.base_nanos);
+    let mut requests = run.requests();
     let spans = run.accepted.load(Ordering::Relaxed) * requests.spans() as u64;
     let span_bytes = requests.request(0, 0).len() / requests.spans();
     let later = run.later.load(Ordering::Relaxed);

@@ -68,13 +68,15 @@ pub struct Requests {
     span_ids: Vec<usize>,
     starts: Vec<usize>,
     ends: Vec<usize>,
-    /// When the run began.
+    /// When the run began, or the past that it tells of.
     base_nanos: u64,
+    /// From one request to the next.
+    step_nanos: u64,
 }
 
 impl Requests {
-    /// Of so many spans each.
-    pub fn new(spans: usize, base_nanos: u64) -> Self {
+    /// Of so many spans each, from `base_nanos` on, each so much later than the one before.
+    pub fn new(spans: usize, base_nanos: u64, step_nanos: u64) -> Self {
         let mut scope_spans = Writer::default();
         let mut scope = Writer::default();
         scope.bytes(1, b"opentelemetry.instrumentation.asgi");
@@ -99,6 +101,7 @@ impl Requests {
             starts: all(START),
             ends: all(END),
             base_nanos,
+            step_nanos,
             body,
         }
     }
@@ -114,13 +117,14 @@ impl Requests {
         for at in &self.processes {
             self.body[*at..*at + 8].copy_from_slice(digits.as_bytes());
         }
-        let start = self.base_nanos + number * 1_000;
+        let start = self.base_nanos + number * self.step_nanos;
+        let between = self.step_nanos / self.trace_ids.len().max(1) as u64;
         for index in 0..self.trace_ids.len() {
             let trace = self.trace_ids[index];
             self.put(trace, self.base_nanos.to_be_bytes());
             self.put(trace + 8, number.to_be_bytes());
             self.put(self.span_ids[index], (number << 16 | (index as u64 + 1)).to_be_bytes());
-            let start = start + index as u64;
+            let start = start + index as u64 * between.max(1);
             self.put(self.starts[index], start.to_le_bytes());
             self.put(self.ends[index], (start + SPAN_NANOS).to_le_bytes());
         }

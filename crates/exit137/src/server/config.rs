@@ -125,6 +125,9 @@ pub(crate) struct Verdict {
     pub(crate) settle: Span,
     /// How often all containers are examined for leaks.
     pub(crate) leaks_every: Span,
+    /// What a verdict may take in memory besides `memory_budget`, one at a time. Of more spans than fit, those nearest to
+    /// the kill are looked at, and the verdict says so.
+    pub(crate) memory: Size,
 }
 
 /// What leaves the server in a capture.
@@ -211,6 +214,8 @@ impl Default for Verdict {
             // SDKs send every 5 s, collectors batch again, and the kubelet tells a kill with some seconds of delay.
             settle: Span::seconds(60),
             leaks_every: Span::seconds(300),
+            // A million spans and what the core needs to think about them.
+            memory: Size(384 << 20),
         }
     }
 }

@@ -9,6 +9,7 @@ use exit137_core::time::UnixNanos;
 use exit137_store::{ContainerId, Encoding, Found, Kind, Query, ReadSummary, Store};
 use memchr::memmem::Finder;
 
+use super::samples;
 use super::subject::Scope;
 
 /// Kinds that are few, and read whole.
@@ -68,9 +69,15 @@ pub(super) fn gather(
         to: window.to,
         kinds: kinds.to_vec(),
         bytes_max,
+        ..Query::default()
     };
     let mut give = |found: Found<'_>| {
-        each(piece(&found));
+        if (found.kind, found.encoding) == (Kind::Samples, Encoding::Samples) {
+            let bytes = &samples::export(found.bytes);
+            each(Piece { kind: Kind::Metrics, encoding: Encoding::Protobuf, bytes, ..piece(&found) });
+        } else {
+            each(piece(&found));
+        }
         ControlFlow::Continue(())
     };
     // Objects of Kubernetes tell of a state that lasts: what was said before the window is still true in it, and what
@@ -116,17 +123,15 @@ fn callers(
     gathered: &mut Gathered,
 ) -> io::Result<()> {
     let needles: Vec<Finder<'_>> = scope.needles().into_iter().map(Finder::new).collect();
-    let mut own = scope.all();
-    own.sort_unstable();
     if needles.is_empty() {
         return Ok(());
     }
     for (from, to) in joined(&window.kills, window.callers) {
-        let query =
-            Query { containers: None, from, to, kinds: vec![Kind::Spans], bytes_max: SEARCHED_BYTES_MAX };
+        let except = scope.all();
+        let kinds = vec![Kind::Spans];
+        let query = Query { except, from, to, kinds, bytes_max: SEARCHED_BYTES_MAX, ..Query::default() };
         let read = store.read(&query, &mut |found| {
-            let is_own = own.binary_search(&found.container).is_ok();
-            if !is_own && needles.iter().any(|needle| needle.find(found.bytes).is_some()) {
+            if needles.iter().any(|needle| needle.find(found.bytes).is_some()) {
                 return give(found);
             }
             ControlFlow::Continue(())
@@ -163,11 +168,11 @@ fn kernel_logs(
     let mut logs: BTreeMap<ContainerId, Vec<(UnixNanos, Encoding, Vec<u8>)>> = BTreeMap::new();
     let mut named: BTreeMap<ContainerId, bool> = BTreeMap::new();
     let query = Query {
-        containers: None,
         from: window.from,
         to: window.to,
         kinds: vec![Kind::KernelLog],
         bytes_max: SEARCHED_BYTES_MAX,
+        ..Query::default()
     };
     store.read(&query, &mut |found| {
         let names_us = needles.iter().any(|needle| needle.find(&underscored(found.bytes)).is_some());

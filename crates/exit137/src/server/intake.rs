@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use exit137_core::time::{SECOND, UnixNanos};
-use exit137_sources::memory_metrics;
 use exit137_sources::receiver::split::{self, Part, Split};
 use exit137_sources::receiver::{Answer, Encoding, Export, Signal, Sink};
+use exit137_sources::{memory_metrics, memory_samples};
 use exit137_store::{AppendError, Identity, Kind, Piece, Query};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::counts::{self, Counts};
-use super::hearing;
 use super::recorder::{Recorder, now};
+use super::{hearing, samples};
 
 /// Resources whose identity is remembered: it comes with every batch.
 const IDENTITIES_MAX: usize = 20_000;
@@ -69,36 +69,45 @@ impl Intake {
         identity
     }
 
-    fn piece(&self, signal: Signal, body: &Bytes, part: Part<'_>) -> Option<Piece> {
-        let kind = match signal {
-            Signal::Traces => Kind::Spans,
-            Signal::Metrics => Kind::Metrics,
-            Signal::Logs => Kind::Logs,
-        };
-        let container = self.identity(part.encoding, part.resource);
-        let is_json = part.encoding == Encoding::Json;
-        let bytes = match signal {
-            Signal::Metrics => {
-                let keep = &self.recorder.config.otlp.keep_metrics;
-                Bytes::from(memory_metrics(is_json, &part.bytes, &|name| {
-                    keep.iter().any(|kept| kept == name)
-                })?)
-            }
-            // Of logs only what may tell of a kill: the rest is not ours to keep.
-            Signal::Logs if !hearing::may_tell(&part.bytes) => return None,
-            _ => match part.bytes {
-                // A part of the body itself: no copy.
-                std::borrow::Cow::Borrowed(part) => body.slice_ref(part),
-                std::borrow::Cow::Owned(part) => Bytes::from(part),
-            },
-        };
+    /// Files one resource's records.
+    fn file(&self, signal: Signal, body: &Bytes, part: Part<'_>, filed: &mut Filed) {
+        let identity = self.identity(part.encoding, part.resource);
         let now = now();
         let plausible = |at: Option<UnixNanos>| at.filter(|at| at.since(now) < AHEAD_MAX).unwrap_or(now);
-        let (first, last) = (plausible(part.first), plausible(part.last));
-        let encoding =
-            if is_json { exit137_store::Encoding::Json } else { exit137_store::Encoding::Protobuf };
+        let last = plausible(part.last);
+        let first = plausible(part.first).min(last);
         let count = u32::try_from(part.records).unwrap_or(u32::MAX);
-        Some(Piece { container, kind, encoding, first: first.min(last), last, count, bytes })
+        let encoding = part.encoding;
+        let is_json = encoding == Encoding::Json;
+        let piece = |kind, bytes| {
+            let encoding =
+                if is_json { exit137_store::Encoding::Json } else { exit137_store::Encoding::Protobuf };
+            Piece { container: identity.clone(), kind, encoding, first, last, count, bytes }
+        };
+        let to_hear = |bytes| ToHear { signal, encoding, identity: identity.clone(), bytes };
+        match signal {
+            Signal::Traces => filed.pieces.push(piece(Kind::Spans, part.into_bytes(body))),
+            // Of logs only what may tell of a kill: the rest is not ours to keep.
+            Signal::Logs if hearing::may_tell(&part.bytes) => {
+                let bytes = part.into_bytes(body);
+                filed.to_hear.push(to_hear(bytes.clone()));
+                filed.pieces.push(piece(Kind::Logs, bytes));
+            }
+            Signal::Logs => {}
+            Signal::Metrics => {
+                let memory = memory_samples(is_json, &part.bytes);
+                filed.reject(memory.unusable, memory.expected);
+                let of_memory = samples::piece(identity.clone(), &memory.series);
+                filed.pieces.extend(of_memory.map(|piece| Piece { first, last, ..piece }));
+                let keep = &self.recorder.config.otlp.keep_metrics;
+                let is_wanted = |name: &str| keep.iter().any(|kept| kept == name);
+                let others = memory_metrics(is_json, &part.bytes, &is_wanted);
+                filed.pieces.extend(others.map(|bytes| piece(Kind::Metrics, Bytes::from(bytes))));
+                if counts::may_count(&part.bytes) {
+                    filed.to_hear.push(to_hear(part.into_bytes(body)));
+                }
+            }
+        }
     }
 
     fn count(&self, export: &Export, split: &Split<'_>) {
@@ -108,37 +117,38 @@ impl Intake {
         counters.exports[signal].fetch_add(1, Ordering::Relaxed);
         counters.export_bytes[signal].fetch_add(export.body.len() as u64, Ordering::Relaxed);
         counters.records[signal].fetch_add(records, Ordering::Relaxed);
-        counters.rejected.fetch_add(split.rejected, Ordering::Relaxed);
+    }
+}
+
+/// What an export comes to.
+#[derive(Default)]
+struct Filed {
+    pieces: Vec<Piece>,
+    to_hear: Vec<ToHear>,
+    rejected: u64,
+    expected: Option<String>,
+}
+
+impl Filed {
+    fn reject(&mut self, records: u64, expected: Option<String>) {
+        self.rejected += records;
+        self.expected = self.expected.take().or(expected);
     }
 }
 
 impl Sink for Intake {
     async fn accept(&self, export: Export) -> Answer {
-        let (pieces, rejected, expected) = {
+        let Filed { pieces, to_hear, rejected, expected } = {
             let split = split::split(export.signal, export.encoding, &export.body);
+            let mut filed = Filed::default();
             self.count(&export, &split);
-            let (rejected, expected) = (split.rejected, split.expected);
-            let pieces: Vec<Piece> = split
-                .parts
-                .into_iter()
-                .filter_map(|part| self.piece(export.signal, &export.body, part))
-                .collect();
-            (pieces, rejected, expected)
+            filed.reject(split.rejected, split.expected.map(str::to_owned));
+            for part in split.parts {
+                self.file(export.signal, &export.body, part, &mut filed);
+            }
+            filed
         };
-        let (signal, encoding) = (export.signal, export.encoding);
-        let may_tell = |piece: &&Piece| match signal {
-            Signal::Logs => true,
-            Signal::Metrics => counts::may_count(&piece.bytes),
-            Signal::Traces => false,
-        };
-        let to_hear: Vec<ToHear> = pieces
-            .iter()
-            .filter(may_tell)
-            .map(|piece| {
-                let (identity, bytes) = (piece.container.clone(), piece.bytes.clone());
-                ToHear { signal, encoding, identity, bytes }
-            })
-            .collect();
+        self.recorder.counters.rejected.fetch_add(rejected, Ordering::Relaxed);
         if !pieces.is_empty() {
             let (sender, kept) = oneshot::channel();
             self.recorder.store.append_then(pieces, move |answer| drop(sender.send(answer)));
@@ -194,11 +204,10 @@ const UNHEARD_BYTES_MAX: u64 = 64 << 20;
 pub(super) fn catch_up(recorder: &Recorder) {
     let Some(last) = recorder.store.state().last else { return };
     let query = Query {
-        containers: None,
         from: last - UNHEARD_MAX,
-        to: UnixNanos(i64::MAX),
         kinds: vec![Kind::Logs],
         bytes_max: UNHEARD_BYTES_MAX,
+        ..Query::default()
     };
     let mut told = Vec::new();
     let read = recorder.store.read(&query, &mut |found| {

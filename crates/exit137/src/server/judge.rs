@@ -12,6 +12,7 @@ use exit137_store::{DatabaseError, Encoding, Kind, Reason, Store};
 
 use super::evidence::{self, Gathered, Piece, Window};
 use super::subject::Scope;
+use crate::commands::machine::memory_available;
 use crate::config::Size;
 
 /// Decoders at most: more would take the machine from those who send.
@@ -23,7 +24,7 @@ const BATCH_BYTES: usize = 256 << 10;
 /// Batches that wait.
 const BATCHES_MAX: usize = 8;
 
-/// What a span takes as observation, compared with its bytes on the wire: a third, and the core as much again.
+/// A span takes a third of its bytes on the wire as observation.
 const BYTES_READ_PER_BYTE_KEPT: u64 = 3;
 
 /// What it costs when records are gone.
@@ -34,6 +35,11 @@ pub(super) const AGED_OUT: &str =
 pub(super) fn is_partial(incident: &IncidentVerdict) -> bool {
     incident.gaps.iter().any(|gap| gap.effect == AGED_OUT)
 }
+/// The core needs as much again as it is given.
+const KEPT_PART: u64 = 2;
+
+/// Of what the machine has left, a verdict takes at most this part.
+const AVAILABLE_PART: u64 = 2;
 
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -52,18 +58,29 @@ pub(super) struct Case<'a> {
     /// What decoded records may take.
     pub(super) kept_bytes_max: u64,
     pub(super) disk_budget: Size,
+    /// Held while decoded records are in memory: one verdict at a time has room.
+    pub(super) room: &'a Mutex<()>,
 }
 
-/// How far back to look, as the settings say.
+/// What decoded records may take, when a verdict may take so much. A tool about OOM kills must not be one, whatever the
+/// settings say.
+pub(super) fn kept_bytes_max(memory: Size) -> u64 {
+    let available = memory_available().map_or(u64::MAX, |bytes| bytes / AVAILABLE_PART);
+    memory.0.min(available) / KEPT_PART
+}
+
+/// How many bytes of spans to read.
 pub(super) fn span_bytes_max(kept_bytes_max: u64) -> u64 {
     kept_bytes_max.saturating_mul(BYTES_READ_PER_BYTE_KEPT)
 }
 
 /// The verdict on everything recorded about the subject, and on nothing else.
 pub(super) fn judge(case: &Case<'_>) -> Result<Verdict, JudgeError> {
+    let room = case.room.lock().unwrap_or_else(PoisonError::into_inner);
     let (observations, gathered) = observe(case)?;
     let mut verdict = exit137_core::diagnose(&observations);
     drop(observations);
+    drop(room);
     verdict.incidents.retain(|incident| case.scope.is_about(incident));
     let lost = lost(case, gathered)?;
     for incident in &mut verdict.incidents {
@@ -76,6 +93,7 @@ pub(super) fn judge(case: &Case<'_>) -> Result<Verdict, JudgeError> {
 
 /// What leaks and was not killed yet.
 pub(super) fn leaks(case: &Case<'_>) -> Result<Vec<LeakVerdict>, JudgeError> {
+    let _room = case.room.lock().unwrap_or_else(PoisonError::into_inner);
     let (observations, _) = observe(case)?;
     Ok(exit137_core::diagnose(&observations).leaks)
 }
@@ -107,8 +125,14 @@ pub(super) fn observe(case: &Case<'_>) -> Result<(Observations, Gathered), Judge
             Err(panic) => std::panic::resume_unwind(panic),
         });
         let all: Vec<Pieces> = decoded.chain([own]).collect();
-        Ok((Pieces::join(all), gathered?))
+        let is_full = all.iter().any(Pieces::is_full);
+        let observations = Pieces::join(all);
+        gathered.map(|gathered| {
+            let truncated = gathered.truncated || is_full;
+            (observations, Gathered { truncated, ..gathered })
+        })
     })
+    .map_err(JudgeError::from)
 }
 
 /// Records of one kind in one encoding.
@@ -251,11 +275,11 @@ fn lost(case: &Case<'_>, gathered: Gathered) -> Result<Vec<(UnixNanos, Gap)>, Ju
     if gathered.truncated {
         let gap = Gap {
             missing: format!(
-                "only the latest {} of spans were looked at",
+                "only the latest {} of spans before the kill were looked at",
                 Size(gathered.span_bytes >> 20 << 20)
             ),
             effect: "calls earlier than those count for nothing in the verdict".to_owned(),
-            remedy: "give the server more memory".to_owned(),
+            remedy: "raise `memory` under [verdict] in the settings, if the machine has more".to_owned(),
         };
         told.push((UnixNanos(i64::MAX), gap));
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use exit137_sources::cluster::{Phase, WatchState};
+use exit137_sources::receiver::Counters;
 
 use super::notify::ReceiverState;
 use super::recorder::{Recorder, now};
@@ -23,6 +24,7 @@ impl Recorder {
     /// The server about itself.
     pub(super) async fn metrics(self: &Arc<Self>) -> Vec<Metric> {
         let mut metrics = self.metrics_of_telemetry();
+        metrics.extend(self.door.get().into_iter().flat_map(|door| metrics_at_the_door(door)));
         metrics.extend(self.metrics_of_verdicts());
         metrics.extend(self.metrics_of_notifications());
         metrics.extend(self.metrics_of_the_watch());
@@ -145,6 +147,39 @@ impl Recorder {
             gauge("exit137_incidents", "Incidents remembered.", self.incidents().len() as f64),
         ]
     }
+}
+
+fn metrics_at_the_door(door: &Counters) -> Vec<Metric> {
+    let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+    let results = [
+        ("accepted", &door.accepted),
+        ("partial", &door.partial),
+        ("retry", &door.retried),
+        ("refused", &door.refused),
+        ("busy", &door.busy),
+        ("unauthenticated", &door.unauthenticated),
+        ("invalid", &door.invalid),
+    ];
+    let label = |(result, counter): (&str, &AtomicU64)| (format!("{{result=\"{result}\"}}"), value(counter));
+    let ends = [("evicted", &door.connections_evicted), ("silent", &door.connections_timed_out)];
+    let reason = |(reason, counter): (&str, &AtomicU64)| (format!("{{reason=\"{reason}\"}}"), value(counter));
+    vec![
+        Metric {
+            name: "exit137_otlp_requests_total",
+            help: "Requests by what became of them; partial ones are among the accepted.",
+            kind: "counter",
+            values: results.map(label).into(),
+        },
+        counter("exit137_otlp_sent_bytes_total", "Bytes of requests as sent, compressed.", &door.bytes),
+        counter("exit137_otlp_connections_total", "Connections of senders.", &door.connections),
+        Metric {
+            name: "exit137_otlp_connections_closed_total",
+            help: "Connections closed by the server: to make room for others, or because nothing came.",
+            kind: "counter",
+            values: ends.map(reason).into(),
+        },
+        gauge("exit137_otlp_connections_open", "Connections that are open.", value(&door.connections_open)),
+    ]
 }
 
 fn gauge(name: &'static str, help: &'static str, value: f64) -> Metric {

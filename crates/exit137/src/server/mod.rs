@@ -23,6 +23,7 @@ pub(crate) mod notify;
 mod query;
 mod recorder;
 mod redact;
+mod samples;
 mod state;
 mod subject;
 pub(crate) mod tar;
@@ -40,13 +41,12 @@ use std::thread::JoinHandle;
 
 use axum::Router;
 use exit137_sources::cluster::ClusterError;
-use exit137_sources::receiver::{BindError, Receiver, ReceiverOptions, Tls, Token};
+use exit137_sources::receiver::{BindError, Certificates, Receiver, ReceiverOptions, Tls, TlsError, Token};
 use exit137_store::{DatabaseError, Kind, OpenError, Store, StoreOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as flag};
 use tokio::task::JoinHandle as Task;
-use tokio_rustls::TlsAcceptor;
 use tracing::{error, info, warn};
 
 use capture::CaptureError;
@@ -113,13 +113,8 @@ pub(crate) enum ServeError {
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
     /// A certificate or key.
-    #[error("{}: {reason}", path.display())]
-    Tls {
-        /// As given.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error("cannot offer TLS for pages")]
+    Tls(#[from] TlsError),
     /// The incident that was asked for.
     #[error("cannot capture the incident")]
     Capture(#[from] CaptureError),
@@ -158,7 +153,7 @@ fn open(config: &Config) -> Result<Store, OpenError> {
     let ages = Kind::ALL.into_iter().map(|kind| (kind, age(kind).0));
     let mut options = ages.fold(StoreOptions::default(), |options, (kind, age)| options.keep(kind, age));
     options.disk_budget_bytes = config.disk_budget.0;
-    // The rest is for requests on their way in, and for everything else.
+    // A third is for requests on their way in, a quarter for connections, the rest for everything else.
     options.memory_budget_bytes = config.memory_budget.0 / 3;
     Store::open(&config.data_dir, options)
 }
@@ -182,17 +177,19 @@ fn receiver_options(config: &Config) -> Result<ReceiverOptions, ServeError> {
     Ok(ReceiverOptions {
         http: otlp.http.0,
         grpc: otlp.grpc.0,
-        tls: config.tls.as_ref().map(|tls| Tls {
-            certificate: tls.certificate.clone(),
-            key: tls.key.clone(),
-            client_ca: tls.client_ca.clone(),
-        }),
+        tls: config.tls.as_ref().map(tls_files),
         tokens: tokens(otlp.tokens_file.as_deref())?.into_iter().map(Token::new).collect(),
         cors_origins: otlp.cors_origins.clone(),
         decompressed_bytes_max: usize::try_from(otlp.body_max.0).unwrap_or(usize::MAX),
         in_flight_bytes_max: third,
+        connection_bytes_max: third / 4 * 3,
         ..ReceiverOptions::default()
     })
+}
+
+fn tls_files(tls: &config::Tls) -> Tls {
+    let config::Tls { certificate, key, client_ca } = tls.clone();
+    Tls { certificate, key, client_ca }
 }
 
 fn warn_of_open_doors(config: &Config) {
@@ -222,13 +219,14 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         config.public_url.as_deref(),
     );
     let listener = listen(config.listen.0).await?;
-    let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    let certificates = config.tls.as_ref().map(|tls| Certificates::read(&tls_files(tls))).transpose()?;
     let cluster = watch::configure(&config).await?;
     let notifier = Notifier::start(&config.notify, cluster.as_ref())?;
     let store = open(&config)?;
     let incidents = verdicts::remembered(&store)?;
     let recorder = Arc::new(Recorder::new(config, store, incidents));
     let _ = recorder.addresses.set(receiver.addresses());
+    let _ = recorder.door.set(receiver.counters());
     tell::begin(&recorder, notifier);
     if let Some(Ok(address)) = listener.as_ref().map(TcpListener::local_addr) {
         let _ = recorder.pages.set(address);
@@ -247,7 +245,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let intake = Intake::new(Arc::clone(&recorder), heard);
     let receiving = tokio::spawn(receiver.serve(intake, ended()));
     let router = http::router(Arc::clone(&recorder), Arc::new(guard));
-    let serving = listener.map(|listener| tokio::spawn(pages(listener, acceptor, router, ended())));
+    let serving = listener.map(|listener| tokio::spawn(pages(listener, certificates, router, ended())));
     announce(&recorder);
 
     asked_to_end.wait().await;
@@ -299,14 +297,14 @@ async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Serv
 
 async fn pages(
     listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
+    certificates: Option<Arc<Certificates>>,
     router: Router,
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    match acceptor {
+    match certificates {
         None => axum::serve(listener, router).with_graceful_shutdown(ended).await,
-        Some(acceptor) => {
-            let listener = TlsListener::new(listener, acceptor)?;
+        Some(certificates) => {
+            let listener = TlsListener::new(listener, certificates)?;
             axum::serve(listener, router).with_graceful_shutdown(ended).await
         }
     }

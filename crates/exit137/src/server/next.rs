@@ -107,7 +107,8 @@ fn is_alive(leak: &LeakVerdict, at: UnixNanos) -> bool {
 
 /// Memory alone says whether it leaks; only then are spans asked who does it.
 fn leaks_of(recorder: &Recorder, subject: &Subject) -> Result<Vec<LeakVerdict>, JudgeError> {
-    let mut window = Window { kills: Vec::new(), bytes_max: 0, ..verdicts::window(recorder, &[]) };
+    let whole = Window { kills: Vec::new(), ..verdicts::window(recorder, &[]) };
+    let mut window = Window { bytes_max: 0, ..whole.clone() };
     let scope = Scope::resolve(&recorder.store, subject, window.from)?;
     if scope.all().is_empty() || !has_memory(recorder, &scope, &window)? {
         return Ok(Vec::new());
@@ -116,7 +117,7 @@ fn leaks_of(recorder: &Recorder, subject: &Subject) -> Result<Vec<LeakVerdict>, 
     if memory.is_empty() {
         return Ok(memory);
     }
-    window.bytes_max = SPAN_BYTES_MAX;
+    window.bytes_max = SPAN_BYTES_MAX.min(whole.bytes_max);
     let whole = judge::leaks(&verdicts::case(recorder, &scope, &window))?;
     Ok(if whole.is_empty() { memory } else { whole })
 }
@@ -128,7 +129,7 @@ fn has_memory(recorder: &Recorder, scope: &Scope, window: &Window) -> Result<boo
         from: window.from,
         to: window.to,
         kinds: vec![Kind::Metrics, Kind::Samples, Kind::Cgroup],
-        bytes_max: u64::MAX,
+        ..exit137_store::Query::default()
     };
     let mut any = false;
     recorder.store.read(&query, &mut |_| {

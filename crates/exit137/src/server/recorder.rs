@@ -61,7 +61,11 @@ pub(super) struct Recorder {
     pub(super) ending: AtomicBool,
     pub(super) counters: Counters,
     pub(super) docket: Docket,
+    /// For what is decoded for a verdict.
+    pub(super) room: Mutex<()>,
     pub(super) addresses: OnceLock<Addresses>,
+    /// What happens at the receivers' door.
+    pub(super) door: OnceLock<Arc<exit137_sources::receiver::Counters>>,
     /// Where pages are served.
     pub(super) pages: OnceLock<std::net::SocketAddr>,
     pub(super) cluster: OnceLock<Cluster>,
@@ -92,7 +96,9 @@ impl Recorder {
             ending: AtomicBool::new(false),
             counters: Counters::default(),
             docket: Docket::default(),
+            room: Mutex::default(),
             addresses: OnceLock::new(),
+            door: OnceLock::new(),
             pages: OnceLock::new(),
             cluster: OnceLock::new(),
             no_cluster: OnceLock::new(),

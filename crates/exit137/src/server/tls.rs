@@ -2,21 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use exit137_sources::receiver::Certificates;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-
-use super::ServeError;
-use super::config::Tls;
 
 /// Handshakes at a time, and connections that wait to be served.
 const HANDSHAKES_MAX: usize = 64;
@@ -33,42 +25,9 @@ pub(super) struct TlsListener {
     address: SocketAddr,
 }
 
-/// What the certificates of the settings make.
-pub(super) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ServeError> {
-    let wrong = |path: &Path, reason: &dyn std::fmt::Display| ServeError::Tls {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    };
-    let chain = |path: &Path| -> Result<Vec<CertificateDer<'static>>, ServeError> {
-        let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, &error))?;
-        let chain: Vec<_> = read.collect::<Result<_, _>>().map_err(|error| wrong(path, &error))?;
-        if chain.is_empty() { Err(wrong(path, &"expected a certificate, found none")) } else { Ok(chain) }
-    };
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| wrong(&tls.key, &error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| wrong(&tls.certificate, &error))?;
-    let builder = match &tls.client_ca {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let mut roots = rustls::RootCertStore::empty();
-            for certificate in chain(path)? {
-                roots.add(certificate).map_err(|error| wrong(path, &error))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| wrong(path, &error))?)
-        }
-    };
-    let config = builder.with_single_cert(chain(&tls.certificate)?, key);
-    let mut config = config.map_err(|error| wrong(&tls.certificate, &error))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
 impl TlsListener {
     /// Shakes hands with whoever connects to `listener`.
-    pub(super) fn new(listener: TcpListener, acceptor: TlsAcceptor) -> io::Result<Self> {
+    pub(super) fn new(listener: TcpListener, certificates: Arc<Certificates>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(HANDSHAKES_MAX);
         tokio::spawn(async move {
@@ -81,7 +40,7 @@ impl TlsListener {
                 if sender.is_closed() {
                     return;
                 }
-                let (acceptor, sender) = (acceptor.clone(), sender.clone());
+                let (acceptor, sender) = (certificates.acceptor(), sender.clone());
                 tokio::spawn(async move {
                     let done = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await;
                     if let Ok(Ok(stream)) = done {

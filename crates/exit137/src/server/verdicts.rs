@@ -17,7 +17,6 @@ use super::judge::{self, Case, JudgeError};
 use super::recorder::{Recorder, now};
 use super::subject::{Scope, Subject};
 use super::tell;
-use crate::commands::machine::memory_available;
 use crate::output::{Format, Paper};
 
 /// Kills of one workload with one cause that come within this time of each other are one incident, also when the
@@ -26,12 +25,6 @@ const SAME_WITHIN: i64 = 7 * 86_400 * SECOND;
 
 /// After a kill, what tells about it still has times a little later.
 const AFTER: i64 = 120 * SECOND;
-
-/// Of what the machine has left, a verdict takes at most this part.
-const MEMORY_PART: u64 = 2;
-
-/// Where nothing tells how much is left.
-const KEPT_BYTES_ELSEWHERE: u64 = 512 << 20;
 
 /// Makes verdicts until the docket is closed.
 pub(super) fn run(recorder: &Arc<Recorder>) {
@@ -124,13 +117,8 @@ pub(super) fn window(recorder: &Recorder, kills: &[UnixNanos]) -> Window {
         to: last + AFTER,
         kills: if kills.is_empty() { vec![now] } else { kills.to_vec() },
         callers: i64::try_from(recorder.config.verdict.callers_window.0.as_nanos()).unwrap_or(i64::MAX),
-        bytes_max: judge::span_bytes_max(kept_bytes_max()),
+        bytes_max: judge::span_bytes_max(judge::kept_bytes_max(recorder.config.verdict.memory)),
     }
-}
-
-fn kept_bytes_max() -> u64 {
-    // A tool about OOM kills must not be one.
-    memory_available().map_or(KEPT_BYTES_ELSEWHERE, |bytes| bytes / MEMORY_PART)
 }
 
 pub(super) fn case<'a>(recorder: &'a Recorder, scope: &'a Scope, window: &'a Window) -> Case<'a> {
@@ -138,8 +126,9 @@ pub(super) fn case<'a>(recorder: &'a Recorder, scope: &'a Scope, window: &'a Win
         store: &recorder.store,
         scope,
         window,
-        kept_bytes_max: kept_bytes_max(),
+        kept_bytes_max: judge::kept_bytes_max(recorder.config.verdict.memory),
         disk_budget: recorder.config.disk_budget,
+        room: &recorder.room,
     }
 }
 

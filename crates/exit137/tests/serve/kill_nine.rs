@@ -2,6 +2,7 @@
 //! every span of every export that got its OK is looked for in the store, by its bytes.
 //!
 //! `EXIT137_KILLS=100` makes it a hundred kills; three else (the store alone is killed more often in its own tests).
+//! `EXIT137_FILL_GIB=5` lets so much lie in the folder before. How soon it was ready again is printed.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -11,11 +12,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use exit137_store::{Kind, Query, Store, StoreOptions};
+use exit137_core::time::UnixNanos;
+use exit137_store::{Encoding, Identity, Kind, Piece, Query, Store, StoreOptions};
 
-use crate::server::Server;
+use crate::server::{PATIENCE, Server};
 
 const CLIENTS: usize = 8;
 const SPANS: u64 = 20;
@@ -75,8 +77,50 @@ fn send(address: &str, body: &[u8]) -> bool {
     sent.is_ok() && answer.starts_with(b"HTTP/1.1 200 ")
 }
 
-fn under_load(folder: &Path, next: &AtomicU64, acknowledged: &Mutex<HashSet<u64>>) {
-    let mut server = Server::start(folder, &["--no-kubernetes"]);
+/// With the disk budget of the server, so that nothing is dropped.
+fn open(folder: &Path) -> Store {
+    let options = StoreOptions { disk_budget_bytes: 10 << 30, ..StoreOptions::default() };
+    Store::open(folder, options).expect("the store opens")
+}
+
+/// Puts so much into the folder, from a thousand containers, that a start has something to open.
+fn fill(folder: &Path, gib: u64) {
+    const PIECE_BYTES: u64 = 256 << 10;
+    let store = open(folder);
+    let mut state = 1u64;
+    for number in 0..(gib << 30) / PIECE_BYTES {
+        let bytes = (0..PIECE_BYTES / 8).flat_map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        });
+        let pod = format!("filler-{}", number % 1000);
+        let piece = Piece {
+            container: Identity::of([("k8s.pod.name", pod.as_str())]),
+            kind: Kind::Logs,
+            encoding: Encoding::Protobuf,
+            first: UnixNanos(1_800_000_000_000_000_000),
+            last: UnixNanos(1_800_000_000_000_000_001),
+            count: 1,
+            bytes: bytes.collect::<Vec<u8>>().into(),
+        };
+        store.append(vec![piece]).expect("appended");
+    }
+}
+
+/// How long it takes from the start of the program until it says that it is ready.
+fn ready_after(folder: &Path) -> (Server, Duration) {
+    let began = Instant::now();
+    let server = Server::start(folder, &["--no-kubernetes"]);
+    while server.get("/readyz").status != 200 {
+        assert!(began.elapsed() < PATIENCE, "{}", server.log());
+    }
+    (server, began.elapsed())
+}
+
+fn under_load(folder: &Path, next: &AtomicU64, acknowledged: &Mutex<HashSet<u64>>) -> Duration {
+    let (mut server, ready) = ready_after(folder);
     let address = server.otlp_http.clone();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -95,11 +139,12 @@ fn under_load(folder: &Path, next: &AtomicU64, acknowledged: &Mutex<HashSet<u64>
         server.kill();
         over.store(true, Ordering::Relaxed);
     });
+    ready
 }
 
 /// All numbers of spans that the store holds; each span is there byte by byte.
 fn stored(folder: &Path) -> HashSet<u64> {
-    let store = Store::open(folder, StoreOptions::default()).expect("the store opens");
+    let store = open(folder);
     let mut numbers = HashSet::new();
     let query = Query { kinds: vec![Kind::Spans], ..Query::default() };
     let summary = store.read(&query, &mut |found| {
@@ -123,17 +168,25 @@ fn stored(folder: &Path) -> HashSet<u64> {
 
 #[test]
 fn an_acknowledged_export_survives_sigkill() {
-    let kills: u64 = std::env::var("EXIT137_KILLS").map_or(3, |kills| kills.parse().expect("a number"));
-    let folder = tempfile::tempdir().expect("a folder");
+    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let kills: u64 = number("EXIT137_KILLS", 3);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    fill(folder.path(), number("EXIT137_FILL_GIB", 0));
+    let mut ready = Vec::new();
     let (next, acknowledged) = (AtomicU64::new(0), Mutex::new(HashSet::new()));
     for kill in 1..=kills {
-        under_load(folder.path(), &next, &acknowledged);
+        ready.push(under_load(folder.path(), &next, &acknowledged));
         let stored = stored(folder.path());
         let acknowledged = acknowledged.lock().expect("no panic");
         let missing = acknowledged.difference(&stored).count();
         assert_eq!(missing, 0, "kill {kill}: of {} acknowledged spans", acknowledged.len());
     }
     let acknowledged = acknowledged.lock().expect("no panic").len() as u64;
-    println!("{acknowledged} spans were acknowledged before {kills} kills");
+    ready.sort();
+    println!(
+        "{acknowledged} spans were acknowledged before {kills} kills; ready after {:?}, at most {:?}",
+        ready[ready.len() / 2],
+        ready[ready.len() - 1]
+    );
     assert!(acknowledged > kills * SPANS, "only {acknowledged} spans were acknowledged");
 }

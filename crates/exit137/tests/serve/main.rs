@@ -7,7 +7,9 @@ mod hostile;
 mod kill;
 mod kill_nine;
 mod life;
+mod senders;
 mod server;
+mod survives;
 mod tls;
 
 use std::io::Write;

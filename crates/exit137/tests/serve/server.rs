@@ -17,13 +17,22 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) pages: String,
     pub(crate) otlp_http: String,
+    pub(crate) otlp_grpc: String,
     log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
     /// Starts with free ports, and these arguments besides.
     pub(crate) fn start(data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_exit137"))
+        Self::start_with(data_dir, arguments, &[])
+    }
+
+    /// The same with these paths in the environment.
+    pub(crate) fn start_with(data_dir: &Path, arguments: &[&str], environment: &[(&str, &Path)]) -> Self {
+        // Another build of it, to be measured.
+        let program =
+            std::env::var_os("EXIT137_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_exit137").into());
+        let mut child = Command::new(program)
             .args([
                 "serve",
                 "--listen",
@@ -37,6 +46,7 @@ impl Server {
             .arg(data_dir)
             .args(arguments)
             .env_remove("KUBECONFIG")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -58,13 +68,20 @@ impl Server {
             lines.map_while(Result::ok).for_each(|line| kept.lock().expect("no panic").push(line));
         });
         let address = |name: &str| ready[name].as_str().expect("an address").to_owned();
-        let (pages, otlp_http) = (address("pages"), address("otlp_http"));
-        Self { child, pages, otlp_http, log }
+        let (pages, otlp_http, otlp_grpc) = (address("pages"), address("otlp_http"), address("otlp_grpc"));
+        Self { child, pages, otlp_http, otlp_grpc, log }
     }
 
     /// What it said so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("no panic").join("\n")
+    }
+
+    /// A line of `/proc/PID/status`: `VmRSS`, `VmHWM`.
+    pub(crate) fn memory_kib(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number")
     }
 
     /// SIGKILL.

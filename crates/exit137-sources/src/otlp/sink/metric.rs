@@ -99,7 +99,8 @@ fn needs(name: &str) -> Needs {
     }
 }
 
-fn is_bytes(quantity: Quantity) -> bool {
+/// Whether it is an amount of memory.
+pub(crate) fn is_bytes(quantity: Quantity) -> bool {
     use Quantity as Q;
     !matches!(
         quantity,
