@@ -38,6 +38,8 @@ const LAST_THIRD_MIN: f64 = 0.5;
 
 /// ln(1 / 9): of ten floors that rise for a while, one leaks.
 const PRIOR_NATS: f64 = -2.2;
+/// More growth than e² times the least says no more.
+const GROWTH_NATS_MAX: f64 = 2.0;
 /// ln(1 / 5): for each program that leaks, five have a cache that fills while one looks.
 const PRIOR_FILLS_NATS: f64 = -1.6;
 /// Of a cache half as large as the program, as much speaks against it as of one twice as small speaks for it.
@@ -102,7 +104,8 @@ fn leak_of(scene: &Scene<'_>, life: LifeIndex) -> Option<LeakVerdict> {
     let calls = scene.work.calls_of(entry.container);
     let warm = rise.from;
     let trend = trend_of(crate::memory::between(series, warm, UnixNanos(i64::MAX)), calls, warm);
-    let probability = probability_of(&rise, trend.map_or(0.0, |trend| trend.steady));
+    let loose = heap.is_none() && scene.is_collected(entry.container);
+    let probability = probability_of(&rise, trend.map_or(0.0, |trend| trend.steady), loose);
     if probability < 0.5 {
         return None;
     }
@@ -141,9 +144,11 @@ fn leak_of(scene: &Scene<'_>, life: LifeIndex) -> Option<LeakVerdict> {
 
 /// A floor that passed every test of [`rise_of`]'s shape leaks, or wandered there, or is a cache that has yet to fill. That it
 /// rises for sure speaks against the second only, how it rises against the third.
-fn probability_of(rise: &Rise, steady: f64) -> f64 {
+fn probability_of(rise: &Rise, steady: f64, loose: bool) -> f64 {
     let strength = rise.slope / rise.error.max(rise.slope * 1e-3);
-    let growth = (rise.growth_share() / GROWTH_SHARE_MIN).ln().clamp(0.0, 2.0);
+    // A program whose garbage is collected now and then grows several times over before it is: how much says less.
+    let most = if loose { GROWTH_NATS_MAX / 2.0 } else { GROWTH_NATS_MAX };
+    let growth = (rise.growth_share() / GROWTH_SHARE_MIN).ln().clamp(0.0, most);
     // t = 4 is even odds against a random walk of the same roughness; it gains a nat every three.
     let wandered = PRIOR_NATS
         + ((strength - T_MIN) / 3.0).min(3.0)
