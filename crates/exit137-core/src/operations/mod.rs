@@ -113,7 +113,7 @@ fn suspects_by_cause(incident: &Incident<'_>, leading: Cause, opinions: &[Opinio
         for mut suspect in suspects_of(incident, cause) {
             suspect.probability *= of_cause;
             if cause != leading {
-                suspect.summary = format!("should it be {}: {}", cause.title(), suspect.summary);
+                suspect.summary = format!("if the cause is {} instead: {}", cause.title(), suspect.summary);
             }
             match blamed.iter_mut().find(|(_, _, known)| known.names == suspect.names) {
                 Some((by, weight, known)) => {
