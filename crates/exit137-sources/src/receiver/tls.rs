@@ -157,3 +157,41 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
     Ok(certificates)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(files: &Tls) {
+        let made = rcgen::generate_simple_self_signed(["recorder.example".to_owned()]).unwrap();
+        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn files_that_change_are_used_once_they_fit_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+        let files = Tls { certificate, key, client_ca: None };
+        write(&files);
+        let certificates = Certificates::read(&files).unwrap();
+        let used = || {
+            let mut current = certificates.current.lock().unwrap();
+            certificates.look(&mut current);
+            Arc::clone(current.acceptor.config())
+        };
+        let first = used();
+        assert!(Arc::ptr_eq(&first, &used()), "nothing changed");
+        write(&files);
+        let second = used();
+        assert!(!Arc::ptr_eq(&first, &second));
+        // Half of a replacement: a key that is of another certificate.
+        let certificate = std::fs::read(&files.certificate).unwrap();
+        write(&files);
+        let whole = std::fs::read(&files.certificate).unwrap();
+        std::fs::write(&files.certificate, certificate).unwrap();
+        assert!(Arc::ptr_eq(&second, &used()), "the old one stays");
+        std::fs::write(&files.certificate, whole).unwrap();
+        assert!(!Arc::ptr_eq(&second, &used()));
+    }
+}
