@@ -114,6 +114,7 @@ fn put_in_order(observations: &mut Observations) {
     let symbols = &observations.symbols;
     observations.logs.sort_by(|a, b| (a.at, symbols.text(a.body)).cmp(&(b.at, symbols.text(b.body))));
     observations.logs.truncate(LOGS_MAX);
+    crate::kernel_log::decode_records(observations);
     observations.cgroup_samples.sort_by(|a, b| (a.at, &a.container_id).cmp(&(b.at, &b.container_id)));
     observations.kernel.sort_by(|a, b| a.file.cmp(&b.file));
     observations.boot_times.sort_by(|a, b| a.file.cmp(&b.file));

@@ -4,10 +4,11 @@
 mod clock;
 mod sniff;
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
 use exit137_core::kernel::{JournalRecord, KernelLogReader};
-use exit137_core::observation::{Observations, SourceKind};
+use exit137_core::observation::{Observations, ResourceId, SourceKind};
 use serde::Deserialize;
 
 pub use clock::boot_time;
@@ -49,6 +50,37 @@ pub fn decode(reader: &mut dyn BufRead, file: &str, observations: &mut Observati
     };
     keep(log, file, observations);
     outcome
+}
+
+/// Bodies of log records that are lines of a kernel's OOM report; the other lines of one say less.
+const RECORD_WORDS: &[&str] =
+    &["invoked oom-killer", "oom-kill:constraint", "illed process", "memory: usage", "emory cgroup stats"];
+
+/// Reads what the kernel wrote where a collector sends its log, a record a line: of each resource as one log. The
+/// records are in order of time.
+pub(crate) fn decode_records(observations: &mut Observations) {
+    let mut logs: BTreeMap<ResourceId, KernelLogReader> = BTreeMap::new();
+    for (index, record) in observations.logs.iter().enumerate() {
+        let body = observations.symbols.text(record.body);
+        let is_kernels = record.event_name.is_none() && RECORD_WORDS.iter().any(|words| body.contains(words));
+        if let Some(at) = record.at.to_timestamp().filter(|_| is_kernels) {
+            let log = logs.entry(record.resource).or_insert_with(|| KernelLogReader::new("log records"));
+            let stamp = format!("{at:.6}").replace('.', ",").replace('Z', "+00:00");
+            log.line(&format!("{stamp} {}", without_prefix(body)), index + 1);
+        }
+    }
+    for log in logs.into_values() {
+        keep(log, "log records", observations);
+    }
+}
+
+/// The kernel's own words, without what a log daemon put before them: the record has a time of its own.
+fn without_prefix(body: &str) -> &str {
+    let body = body.split_once("kernel: ").map_or(body, |(_, rest)| rest).trim_start();
+    match body.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((since_boot, rest)) if since_boot.trim().parse::<f64>().is_ok() => rest.trim_start(),
+        _ => body,
+    }
 }
 
 fn keep(log: KernelLogReader, file: &str, observations: &mut Observations) {

@@ -98,6 +98,7 @@ pub(super) fn gather(
         }
     }
     callers(store, scope, window, &mut give, &mut gathered)?;
+    kernel_records(store, scope, window, &mut give, &mut gathered)?;
     kernel_logs(store, scope, window, each)?;
     Ok(gathered)
 }
@@ -135,6 +136,37 @@ fn callers(
                 return give(found);
             }
             ControlFlow::Continue(())
+        })?;
+        gathered.damaged += read.damaged;
+    }
+    Ok(())
+}
+
+/// Log records of nodes around each kill in which the kernel names one of ours.
+fn kernel_records(
+    store: &Store,
+    scope: &Scope,
+    window: &Window,
+    give: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
+    gathered: &mut Gathered,
+) -> io::Result<()> {
+    let needles: Vec<Finder<'_>> = scope.needles().into_iter().map(Finder::new).collect();
+    let kills = Finder::new("oom-kill:constraint");
+    let mut own = scope.all();
+    own.sort_unstable();
+    for (from, to) in joined(&window.kills, window.callers) {
+        let query =
+            Query { containers: None, from, to, kinds: vec![Kind::Logs], bytes_max: SEARCHED_BYTES_MAX };
+        let read = store.read(&query, &mut |found| {
+            let is_own = own.binary_search(&found.container).is_ok();
+            if is_own || kills.find(found.bytes).is_none() {
+                return ControlFlow::Continue(());
+            }
+            let bytes = underscored(found.bytes);
+            match needles.iter().any(|needle| needle.find(&bytes).is_some()) {
+                true => give(found),
+                false => ControlFlow::Continue(()),
+            }
         })?;
         gathered.damaged += read.damaged;
     }

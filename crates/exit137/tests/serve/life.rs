@@ -53,6 +53,35 @@ fn a_verdict_that_was_not_settled_is_settled_by_the_next_server() {
     assert!(!server.get(&format!("/incidents/{id}")).text().contains("http-equiv"));
 }
 
+/// The kernel's lines of the case as a collector sends them: a log record each.
+fn kernel_lines() -> Vec<u8> {
+    let report = String::from_utf8(read(&case("shop-catalog-leak").join("kernel/kmsg.log"))).expect("UTF-8");
+    let record = |line: &str| {
+        let (at, text) = line.split_once(' ').unwrap_or((line, ""));
+        let at: jiff::Timestamp = at.replace(',', ".").parse().expect("a time");
+        json!({"timeUnixNano": at.as_nanosecond().to_string(), "body": {"stringValue": text}})
+    };
+    let records: Vec<Value> = report.lines().map(record).collect();
+    let node = json!({"key": "k8s.node.name", "value": {"stringValue": "node-1"}});
+    let body = json!({"resourceLogs": [{"resource": {"attributes": [node]},
+        "scopeLogs": [{"logRecords": records}]}]});
+    body.to_string().into_bytes()
+}
+
+#[test]
+fn a_kill_that_was_acknowledged_and_not_judged_is_judged_by_the_next_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start(&data, &["--no-kubernetes"]);
+    replay(&server, &case("shop-catalog-leak"), "metrics");
+    replay(&server, &case("shop-catalog-leak"), "traces");
+    server.send("logs", &kernel_lines());
+    server.kill();
+    let server = Server::start(&data, &["--no-kubernetes"]);
+    let found = server.wait_for("leak of GET /search", is_the_leak);
+    assert_eq!(found["kill_count"], 2, "{found:#}");
+}
+
 /// Makes the incidents in a data folder look as if this version of the program had judged them.
 fn judged_by(data: &Path, version: &str) {
     let script = "import json,sqlite3,sys\n\
