@@ -48,7 +48,7 @@ pub(crate) fn open_segments(folder: &Path, problems: &mut Vec<String>) -> io::Re
         }
     }
     let segments = without_replaced(found, problems);
-    let next_log = segments.iter().map(|segment| segment.head.last_log + 1).max().unwrap_or(1);
+    let next_log = segments.iter().map(|segment| segment.head.last_log.saturating_add(1)).max().unwrap_or(1);
     let newest_seconds = segments.iter().map(|segment| segment.end.newest_seconds).max().unwrap_or(0);
     Ok(Opened { segments, next_log, newest_seconds })
 }

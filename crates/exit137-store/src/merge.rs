@@ -111,7 +111,7 @@ pub(crate) fn merge(inputs: &[Arc<Segment>], folder: &Path, plan: &Plan<'_>) -> 
         nonce: plan.nonce,
         first_log: inputs.iter().map(|input| input.head.first_log).min().unwrap_or(0),
         last_log: inputs.iter().map(|input| input.head.last_log).max().unwrap_or(0),
-        generation: inputs.iter().map(|input| input.head.generation).max().unwrap_or(0) + 1,
+        generation: inputs.iter().map(|input| input.head.generation).max().unwrap_or(0).saturating_add(1),
         oldest_seconds: inputs.iter().map(|input| input.head.oldest_seconds).min().unwrap_or(0),
         thinned_seconds: plan.thin_seconds,
     };
