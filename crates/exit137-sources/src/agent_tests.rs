@@ -1,3 +1,5 @@
+//! What the agent tells and what is read from it are the same.
+
 use super::*;
 use exit137_core::kernel::KernelLogReader;
 

@@ -152,14 +152,11 @@ fn kernel_records(
 ) -> io::Result<()> {
     let needles: Vec<Finder<'_>> = scope.needles().into_iter().map(Finder::new).collect();
     let kills = Finder::new("oom-kill:constraint");
-    let mut own = scope.all();
-    own.sort_unstable();
     for (from, to) in joined(&window.kills, window.callers) {
-        let query =
-            Query { containers: None, from, to, kinds: vec![Kind::Logs], bytes_max: SEARCHED_BYTES_MAX };
+        let (except, kinds) = (scope.all(), vec![Kind::Logs]);
+        let query = Query { except, from, to, kinds, bytes_max: SEARCHED_BYTES_MAX, ..Query::default() };
         let read = store.read(&query, &mut |found| {
-            let is_own = own.binary_search(&found.container).is_ok();
-            if is_own || kills.find(found.bytes).is_none() {
+            if kills.find(found.bytes).is_none() {
                 return ControlFlow::Continue(());
             }
             let bytes = underscored(found.bytes);
