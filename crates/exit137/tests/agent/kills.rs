@@ -78,11 +78,16 @@ fn what_is_received_explains_the_kill() {
         .output()
         .expect("exit137 runs");
     let verdict: serde_json::Value = serde_json::from_slice(&diagnose.stdout).expect("JSON");
-    let kills = verdict["incidents"][0]["kills"].as_array().expect("kills");
-    assert_eq!((verdict["incidents"].as_array().map(Vec::len), kills.len()), (Some(1), died), "{verdict:#}");
-    assert_eq!(kills[0]["container_id"], container.id.as_str());
-    assert_eq!(kills[0]["limit_hit"], "container");
-    assert_eq!(kills[0]["limit_bytes"], 48 << 20);
+    // Main process and child may die by causes of their own.
+    let incidents = verdict["incidents"].as_array().expect("incidents");
+    let kills: Vec<_> =
+        incidents.iter().flat_map(|incident| incident["kills"].as_array().expect("kills")).collect();
+    assert_eq!(kills.len(), died, "{verdict:#}");
+    for kill in kills {
+        assert_eq!(kill["container_id"], container.id.as_str());
+        assert_eq!(kill["limit_hit"], "container");
+        assert_eq!(kill["limit_bytes"], 48 << 20);
+    }
     assert_eq!(verdict["problems"], serde_json::json!([]));
 }
 
