@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::catalogue::Mark;
 use crate::direct::{self, Appender};
+use crate::folder::UNFINISHED;
 use crate::piece::{ContainerId, Identity, Piece};
 use crate::record::{BODY_BYTES_MAX, Entry, HEAD_BYTES, KIND_IDENTITY, RECORD_ALIGNMENT};
 use crate::segment::{FileHead, Records, seal};
@@ -368,12 +369,17 @@ pub(crate) fn append_identity(file: &mut Appender, nonce: u64, identity: &Identi
 
 fn begin(owner: &dyn Owner) -> io::Result<LogWriter> {
     let (path, head, reserved_bytes) = owner.next_log();
-    let mut file = Appender::create(&path, reserved_bytes)?;
+    // It has its name once its head is durable: a kill before that leaves nothing that looks like a damaged log.
+    let unfinished = path.with_added_extension(&UNFINISHED[1..]);
+    let mut file = Appender::create(&unfinished, reserved_bytes)?;
     let written = file.append(&head.to_bytes()).and_then(|()| file.sync()).and_then(|()| {
+        std::fs::rename(&unfinished, &path)?;
         path.parent().map_or(Ok(()), direct::sync_folder)?;
         direct::open_to_read(&path)
     });
-    let reader = written.inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+    let reader = written.inspect_err(|_| {
+        let _ = std::fs::remove_file(&unfinished).or_else(|_| std::fs::remove_file(&path));
+    })?;
     let open = Arc::new(OpenLog { path, head, file: reader, entries: RwLock::default() });
     owner.opened(&open, reserved_bytes);
     Ok(LogWriter { open, file, introduced: HashSet::new(), since: Instant::now(), entries: 0 })
