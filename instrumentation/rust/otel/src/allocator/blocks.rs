@@ -154,7 +154,12 @@ mod tests {
         assert_eq!(take(BASE), Some(entry(1)));
         assert_eq!(take(BASE), None);
         assert_eq!(take(BASE + 16), Some(entry(2)));
-        assert_eq!(counter(BASE).load(Ordering::Relaxed), 0);
+        // Blocks of the tests beside this one may be counted with these, and are gone soon.
+        let since = std::time::Instant::now();
+        while counter(BASE).load(Ordering::Relaxed) != 0 {
+            assert!(since.elapsed().as_secs() < 60, "the count comes back to nothing");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
