@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::advice::advise;
+use crate::advice::{advise, duration};
 use crate::bytes::Bytes;
 use crate::causes::{leader, opinions};
 use crate::clock::KernelClock;
@@ -176,7 +176,11 @@ fn headline(
         }
         (_, None) => format!("{event}{limit}, {} because of {}", probability.words(), cause.title()),
     };
-    let sentence = sentence.replacen("candidate because of", "possibly because of", 1);
+    let hung = incident.latest().stall.map(|stall| {
+        format!("; it had hung there for {}", duration(incident.latest().at().seconds_since(stall.from)))
+    });
+    let sentence =
+        sentence.replacen("candidate because of", "possibly because of", 1) + &hung.unwrap_or_default();
     let mut characters = sentence.chars();
     characters.next().map_or(String::new(), |first| {
         if who.starts_with(first) {

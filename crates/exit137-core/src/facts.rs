@@ -18,6 +18,7 @@ pub fn facts_of(incident: &Incident<'_>) -> Vec<Fact> {
     }
     facts.extend(crate::live_heap::facts(incident));
     add_limit(&mut facts, incident, kill);
+    add_stall(&mut facts, kill);
     if let Some(life) = kill.life {
         let life = &incident.scene.cast.lives[life];
         if let Some(termination) = life.termination {
@@ -128,6 +129,17 @@ fn add_tasks(facts: &mut Vec<Fact>, report: &OomReport, source: &str) {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         push(facts, "largest processes", format!("{}{more}", listed.join(", ")), source);
     }
+}
+
+fn add_stall(facts: &mut Vec<Fact>, kill: &KillScene<'_>) {
+    let Some(stall) = kill.stall else { return };
+    let seconds = kill.at().seconds_since(stall.from);
+    let requests = if stall.finished == 1 { "request" } else { "requests" };
+    let value = format!(
+        "for {seconds:.0} s before the kill: {} {requests} finished, {:.0} are ordinary",
+        stall.finished, stall.ordinary
+    );
+    push(facts, "hung at its limit", value, "traces");
 }
 
 fn add_limit(facts: &mut Vec<Fact>, incident: &Incident<'_>, kill: &KillScene<'_>) {

@@ -283,7 +283,7 @@ fn load(kill: &KillScene<'_>, scene: &Scene<'_>, calls: &[Call]) -> Option<Load>
 
 /// The load by the requests that are known to have been running.
 fn load_of_known(kill: &KillScene<'_>, calls: &[Call]) -> Option<Load> {
-    let to = kill.at();
+    let to = kill.out_at();
     let earliest = calls.first()?.start;
     let from = earliest.max(to - 6 * 3600 * SECOND);
     let quiet_until = to - 3 * SECOND.max((to.since(from) as f64 * FINAL_SHARE) as i64);

@@ -6,6 +6,7 @@ use crate::kills::KillRecord;
 use crate::memory::{LifeMemory, Memory, Series, between};
 use crate::observation::Observations;
 use crate::recovered::Recovered;
+use crate::stall::{Stall, stall_of};
 use crate::time::{SECOND, UnixNanos};
 use crate::verdict::{LimitHit, MemoryKind};
 use crate::work::{Call, CallSource, Work};
@@ -34,14 +35,14 @@ impl Scene<'_> {
 }
 
 /// The stretch of memory that ended in a kill: from the start of the life, or from the kill before in the same
-/// life, to the kill.
+/// life, to the kill; or to when the program began to hang at its limit.
 #[derive(Debug, Clone)]
 pub struct Episode {
     /// Begin.
     pub from: UnixNanos,
-    /// The kill.
+    /// The kill, or the begin of the stall before it.
     pub to: UnixNanos,
-    /// Measured points before the kill.
+    /// Measured points up to there.
     pub series: Series,
     /// What `series` would have read at the kill.
     pub ceiling: f64,
@@ -85,11 +86,13 @@ pub struct KillScene<'a> {
     pub memory: &'a LifeMemory,
     /// The stretch that ended here; `None` when nothing measured it.
     pub episode: Option<Episode>,
+    /// The time that the program hung at its limit before.
+    pub stall: Option<Stall>,
     /// Who was killed.
     pub role: VictimRole,
     /// PID and `comm` of the container's first process.
     pub main: Option<(u32, String)>,
-    /// Calls running at the kill, recovered ones included.
+    /// Calls running when the memory was out, recovered ones included.
     pub in_flight: Vec<Call>,
     /// Requests that the kill swallowed.
     pub recovered: Vec<Recovered>,
@@ -99,6 +102,11 @@ impl KillScene<'_> {
     /// When.
     pub fn at(&self) -> UnixNanos {
         self.record.kill.at.at
+    }
+
+    /// When the memory was out: the kill, or the begin of the stall before it.
+    pub fn out_at(&self) -> UnixNanos {
+        self.stall.map_or(self.at(), |stall| stall.from)
     }
 
     /// Bytes of the limit that was hit, in `usage` terms.
@@ -172,10 +180,34 @@ pub fn scene_of_kill<'a>(
             recovered.iter().filter_map(|request| request.call).filter(|call| !known.contains(&call.span)),
         );
     }
-    let mut kill =
-        KillScene { record, container, life, memory, episode: None, role, main, in_flight, recovered };
+    let mut kill = KillScene {
+        record,
+        container,
+        life,
+        memory,
+        episode: None,
+        stall: None,
+        role,
+        main,
+        in_flight,
+        recovered,
+    };
     kill.episode = episode_of(&kill, scene, previous);
+    leave_out_stall(&mut kill, scene);
     kill
+}
+
+/// Ends the episode where the program began to hang, and forgets the calls that came after.
+fn leave_out_stall(kill: &mut KillScene<'_>, scene: &Scene<'_>) {
+    let (Some(episode), Some(container)) = (&mut kill.episode, kill.container) else { return };
+    let calls = scene.work.calls_of(container);
+    let Some(stall) = stall_of(&episode.series, episode.ceiling, calls, episode.from, episode.to) else {
+        return;
+    };
+    episode.to = stall.from;
+    episode.series.retain(|(at, _)| *at <= stall.from);
+    kill.in_flight.retain(|call| call.start <= stall.from);
+    kill.stall = Some(stall);
 }
 
 fn episode_of(kill: &KillScene<'_>, scene: &Scene<'_>, previous: Option<UnixNanos>) -> Option<Episode> {

@@ -29,6 +29,7 @@ pub mod problem;
 mod recovered;
 mod settings;
 mod skew;
+mod stall;
 pub mod symbol;
 pub mod time;
 mod timeline;

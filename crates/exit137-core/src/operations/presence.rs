@@ -41,7 +41,7 @@ pub(super) fn suspects_of_spike(incident: &Incident<'_>) -> Vec<Suspect> {
         candidates.extend(kill.in_flight.iter().map(|call| call.operation));
     }
     let calls = calls_by_operation(incident, &candidates);
-    let mut kill_times: Vec<UnixNanos> = incident.kills.iter().map(KillScene::at).collect();
+    let mut kill_times: Vec<UnixNanos> = incident.kills.iter().map(KillScene::out_at).collect();
     kill_times.sort_unstable();
     let mut scores: Vec<(f64, u32, usize)> = candidates
         .into_iter()
@@ -119,7 +119,7 @@ fn score_of(
         let calls = calls.get(&(container, operation)).map_or(&[][..], Vec::as_slice);
         let running: Vec<&Call> = kill.in_flight.iter().filter(|call| call.operation == operation).collect();
         // The oldest running call against how often a call that old runs.
-        let age = running.iter().map(|call| kill.at().since(call.start)).max();
+        let age = running.iter().map(|call| kill.out_at().since(call.start)).max();
         let share = share_of_time(incident, kill, calls, kill_times, age.unwrap_or(0));
         match age {
             Some(age) => {
@@ -127,7 +127,7 @@ fn score_of(
                 total -= share.ln();
                 // A program that runs out of memory slows down, and everything that came after the culprit waits for
                 // it: the culprit is mostly the oldest of what is unusually old.
-                let oldest = kill.in_flight.iter().map(|call| kill.at().since(call.start)).max();
+                let oldest = kill.in_flight.iter().map(|call| kill.out_at().since(call.start)).max();
                 if share < USUAL_SHARE {
                     total += if oldest == Some(age) { OLDEST_NATS } else { -OLDEST_NATS };
                 }
@@ -263,8 +263,10 @@ pub(super) fn missing_by_littles_law(incident: &Incident<'_>, _features: &[Featu
         return None;
     }
     let window = 60 * SECOND;
-    let recent: Vec<&Call> =
-        calls.iter().filter(|call| call.end <= latest.at() && call.end >= latest.at() - window).collect();
+    let recent: Vec<&Call> = calls
+        .iter()
+        .filter(|call| call.end <= latest.out_at() && call.end >= latest.out_at() - window)
+        .collect();
     let first = recent.iter().map(|call| call.start).min()?;
     let last = recent.iter().map(|call| call.end).max()?;
     let busy: i64 = recent.iter().map(|call| call.end.since(call.start)).sum();
