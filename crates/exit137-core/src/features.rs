@@ -198,7 +198,8 @@ pub fn shape(episode: &Episode, calls: &[Call], heap: &Series) -> Option<Shape> 
     let rate = second.max(0.0) / end.seconds_since(middle).max(1.0);
     let known =
         points[..points.partition_point(|(time, _)| *time <= end)].last().map_or(end, |(time, _)| *time);
-    let ahead = rate * episode.to.seconds_since(known);
+    let step = largest_step(points, &floor_at, middle_of(warm, end), end, final_seconds);
+    let ahead = (rate * episode.to.seconds_since(known)).max(step);
     let mut swings: Vec<f64> = body.iter().map(|(at, value)| (value - floor_at(*at)) / ceiling).collect();
     swings.sort_by(f64::total_cmp);
     let ordinary_swing = swings.get(swings.len() * 95 / 100).copied().unwrap_or_default().max(0.0);
@@ -256,6 +257,24 @@ fn start_of_jump(
         Some(at) if rise(at) >= STEP_SHARE * room && rise(at) > 1.5 * final_rise => at,
         _ => last,
     }
+}
+
+/// The most that memory rose for good within `seconds` between `from` and `to`. An allocator that fills the holes that it
+/// has grows by steps: the last one, which met the limit, is then a step like others.
+fn largest_step(
+    points: &Series,
+    floor_at: &dyn Fn(UnixNanos) -> f64,
+    from: UnixNanos,
+    to: UnixNanos,
+    seconds: f64,
+) -> f64 {
+    let width = (seconds * SECOND as f64) as i64;
+    let starts = between(points, from, to - width);
+    starts.iter().map(|(at, _)| floor_at(*at + width) - floor_at(*at)).fold(0.0, f64::max)
+}
+
+fn middle_of(from: UnixNanos, to: UnixNanos) -> UnixNanos {
+    from + to.since(from) / 2
 }
 
 /// For each point, the lowest value from there to the end: what was never given back.

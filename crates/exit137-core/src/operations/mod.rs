@@ -5,6 +5,7 @@
 mod attributes;
 pub(crate) mod floor;
 mod growth;
+mod held;
 mod notes;
 mod presence;
 pub(crate) mod regression;
@@ -137,6 +138,9 @@ fn suspects_of(incident: &Incident<'_>, cause: Cause) -> Vec<Suspect> {
     match cause {
         Cause::Leak => growth::suspects(&question_of(incident, None)),
         Cause::TmpfsOrPageCache => growth::suspects(&question_of(incident, Some(MemoryKind::Shmem))),
+        Cause::OperationSpike | Cause::ConcurrencySurge if nothing_seen(incident) => {
+            held::suspects(&question_of(incident, None))
+        }
         Cause::OperationSpike => presence::suspects_of_spike(incident),
         Cause::ChildProcess if incident.latest().role == VictimRole::Child => {
             presence::suspects_of_spike(incident)
@@ -144,6 +148,11 @@ fn suspects_of(incident: &Incident<'_>, cause: Cause) -> Vec<Suspect> {
         Cause::ConcurrencySurge => presence::suspects_of_surge(incident),
         _ => Vec::new(),
     }
+}
+
+/// Whether no request is known that was running at a kill.
+fn nothing_seen(incident: &Incident<'_>) -> bool {
+    incident.kills.iter().all(|kill| kill.in_flight.is_empty())
 }
 
 fn claim(incident: &Incident<'_>, cause: Cause, suspect: Suspect, service: Option<String>) -> OperationClaim {
