@@ -9,6 +9,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::database::{DatabaseError, While, fact};
 use crate::piece::{ContainerId, Identity, Kind};
+use crate::siphash::siphash128;
 
 /// One container that pieces were received from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,12 +127,12 @@ pub(crate) fn save(
     counted: Mark,
     now_seconds: u64,
 ) -> Result<(), DatabaseError> {
-    // In the order of the tables: thousands of new rows then touch few pages.
+    // In the order of the table, as with names.
     let mut sorted: Vec<&Container> = containers.iter().collect();
     sorted.sort_unstable_by_key(|container| container.identity.id());
     let write = |connection: &mut Connection| -> rusqlite::Result<()> {
         let transaction = connection.transaction()?;
-        let mut names: Vec<(&str, &str, ContainerId)> = Vec::new();
+        let mut names = Vec::new();
         {
             let mut insert = transaction.prepare_cached(
                 "INSERT INTO container (id, identity, first_nanos, last_nanos, pieces, items, bytes, heard_seconds)
@@ -141,9 +142,6 @@ pub(crate) fn save(
                 "UPDATE container SET first_nanos = min(first_nanos, ?2), last_nanos = max(last_nanos, ?3),
                  pieces = pieces + ?4, items = items + ?5, bytes = bytes + ?6, heard_seconds = ?7 WHERE id = ?1",
             )?;
-            let mut name = transaction.prepare_cached(
-                "INSERT OR IGNORE INTO container_name (value, key, container) VALUES (?1, ?2, ?3)",
-            )?;
             for container in sorted {
                 let Container { first, last, pieces, items, bytes, .. } = *container;
                 let (id, identity) = (container.identity.id(), container.identity.encoded());
@@ -152,19 +150,47 @@ pub(crate) fn save(
                 if update.execute(params![id.0, first.0, last.0, pieces, items, bytes, heard])? == 0 {
                     let row = params![id.0, &**identity, first.0, last.0, pieces, items, bytes, heard];
                     insert.execute(row)?;
-                    names.extend(container.identity.attributes().map(|(key, value)| (value, key, id)));
+                    names.extend(numbers(&container.identity).map(|number| (number, id)));
                 }
             }
-            names.sort_unstable();
-            for (value, key, id) in names {
-                name.execute(params![value, key, id.0])?;
-            }
         }
+        name_containers(&transaction, names)?;
         let fact = "INSERT OR REPLACE INTO fact (name, number) VALUES ('catalogued_log', ?1), ('catalogued_offset', ?2)";
         transaction.execute(fact, [clamp(counted.log), clamp(counted.offset)])?;
         transaction.commit()
     };
     write(connection).doing("saving the catalogue")
+}
+
+/// The number by which a name is found. Two names with one number are told apart by what they are.
+fn number(key: &str, value: &str) -> i64 {
+    let encoded = [key.as_bytes(), value.as_bytes()].join(&0);
+    let hash = siphash128(&encoded);
+    i64::from_le_bytes(std::array::from_fn(|index| hash[index]))
+}
+
+fn numbers(identity: &Identity) -> impl Iterator<Item = i64> {
+    identity.attributes().map(|(key, value)| number(key, value))
+}
+
+/// Lets containers be found by their names. In the order of the table: thousands of new rows then touch few pages.
+fn name_containers(connection: &Connection, mut names: Vec<(i64, ContainerId)>) -> rusqlite::Result<()> {
+    names.sort_unstable();
+    let sql = "INSERT OR IGNORE INTO container_name (number, container) VALUES (?1, ?2)";
+    let mut insert = connection.prepare_cached(sql)?;
+    names.into_iter().try_for_each(|(number, id)| insert.execute(params![number, id.0]).map(drop))
+}
+
+/// Gives the containers of an earlier schema their numbers.
+pub(crate) fn number_names(connection: &Connection) -> rusqlite::Result<()> {
+    let mut all = connection.prepare("SELECT identity FROM container")?;
+    let rows = all.query_map([], |row| Ok(Identity::decode(row.get_ref(0)?.as_blob()?)))?;
+    let identities: Vec<Option<Identity>> = rows.collect::<rusqlite::Result<_>>()?;
+    let named = |identity: &Identity| numbers(identity).map(|number| (number, identity.id())).collect();
+    name_containers(
+        connection,
+        identities.iter().flatten().flat_map(|one: &Identity| -> Vec<_> { named(one) }).collect(),
+    )
 }
 
 /// Forgets containers that were last heard of before a time on the store's clock: nothing is left of them.
@@ -174,16 +200,15 @@ pub(crate) fn forget(connection: &mut Connection, before_seconds: u64) -> Result
         {
             let mut old =
                 transaction.prepare_cached("SELECT id, identity FROM container WHERE heard_seconds < ?1")?;
-            let mut name = transaction.prepare_cached(
-                "DELETE FROM container_name WHERE value = ?1 AND key = ?2 AND container = ?3",
-            )?;
+            let mut name = transaction
+                .prepare_cached("DELETE FROM container_name WHERE number = ?1 AND container = ?2")?;
             let mut container = transaction.prepare_cached("DELETE FROM container WHERE id = ?1")?;
             let rows = old.query_map([clamp(before_seconds)], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let rows: Vec<([u8; 16], Vec<u8>)> = rows.collect::<rusqlite::Result<_>>()?;
             for (id, identity) in rows {
                 let identity = Identity::decode(&identity);
-                for (key, value) in identity.iter().flat_map(Identity::attributes) {
-                    name.execute(params![value, key, id])?;
+                for number in identity.iter().flat_map(numbers) {
+                    name.execute(params![number, id])?;
                 }
                 container.execute([id])?;
             }
@@ -222,14 +247,16 @@ pub(crate) fn list(
         return Ok(rows.into_iter().flatten().collect());
     }
     let sql = format!(
-        "{COLUMNS} AND id IN (SELECT container FROM container_name WHERE value = ?3 AND key = ?4) ORDER BY last_nanos DESC, id LIMIT ?5"
+        "{COLUMNS} AND id IN (SELECT container FROM container_name WHERE number = ?3) ORDER BY last_nanos DESC, id LIMIT ?4"
     );
     for (key, value) in &filter.attributes {
         let read = connection.prepare_cached(&sql).and_then(|mut statement| {
-            statement.query_map(params![window.0, window.1, value, key, filter.count], container)?.collect()
+            let number = number(key, value);
+            statement.query_map(params![window.0, window.1, number, filter.count], container)?.collect()
         });
         let rows: Vec<Option<Container>> = read.doing("reading the catalogue")?;
-        found.extend(rows.into_iter().flatten());
+        let is_named = |container: &Container| container.identity.attribute(key) == Some(value);
+        found.extend(rows.into_iter().flatten().filter(is_named));
     }
     found.sort_by_key(|container| (std::cmp::Reverse(container.last), container.identity.id()));
     found.dedup_by_key(|container| container.identity.id());

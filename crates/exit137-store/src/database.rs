@@ -6,9 +6,18 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::catalogue;
+
 /// Each step takes the schema from its place in the list to the next. Never change one that was released.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
+
+/// From this version on, names are numbers, and SQL cannot make them.
+const VERSION_OF_NUMBERS: usize = 4;
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +110,9 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), DatabaseError
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version.max(0) as usize) {
         let transaction = connection.transaction().doing("migrating the schema")?;
         transaction.execute_batch(sql).doing("migrating the schema")?;
+        if step + 1 == VERSION_OF_NUMBERS {
+            catalogue::number_names(&transaction).doing("migrating the catalogue")?;
+        }
         transaction.pragma_update(None, "user_version", step as i64 + 1).doing("migrating the schema")?;
         transaction.commit().doing("migrating the schema")?;
     }
@@ -129,7 +141,9 @@ pub(crate) fn put_fact(connection: &Connection, name: &str, number: u64) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::ContainerFilter;
     use crate::incidents;
+    use crate::piece::Identity;
 
     #[test]
     fn a_database_of_the_first_schema_is_brought_up_to_date() {
@@ -144,9 +158,20 @@ mod tests {
              VALUES ('i', 'shop', 'cart', 'cart', 'leak', 'GET /', '1.0', 0.9, 3, 1, 2, 1, '{\"a\":1}', 's')",
         )
         .unwrap();
+        let identity = Identity::of([("k8s.pod.name", "cart-0"), ("service.name", "cart")]);
+        old.execute(
+            "INSERT INTO container (id, identity, first_nanos, last_nanos, pieces, items, bytes) VALUES (?1, ?2, 1, 2, 3, 4, 5)",
+            (identity.id().0, &**identity.encoded()),
+        )
+        .unwrap();
         drop(old);
 
         let new = open(&path).unwrap();
+        let attributes = vec![("service.name".to_owned(), "cart".to_owned())];
+        let named = ContainerFilter { attributes, ..ContainerFilter::default() };
+        let containers = catalogue::list(&new, &named).unwrap();
+        assert_eq!(containers.len(), 1);
+        assert_eq!((&containers[0].identity, containers[0].items), (&identity, 4));
         let incident = incidents::one(&new, "i").unwrap().unwrap();
         assert_eq!((incident.workload.as_str(), incident.kills, incident.summary.as_str()), ("cart", 3, "s"));
         assert_eq!(incident.json, "{\"a\":1}");
@@ -162,7 +187,7 @@ mod tests {
         open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = open(&path).err().unwrap();
         assert!(!error.is_damage());
-        let expected = format!("{}: schema 99: this version of exit137 reads up to 3", path.display());
+        let expected = format!("{}: schema 99: this version of exit137 reads up to 4", path.display());
         assert_eq!(error.to_string(), expected);
     }
 }

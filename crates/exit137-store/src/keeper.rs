@@ -20,8 +20,10 @@ use crate::writer::Owner;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(100);
-/// The database is told of containers this often.
-const SAVE: Duration = Duration::from_secs(5);
+/// The database is told of containers this often, or less when telling it takes more than a hundredth of the time.
+const SAVE_MIN: Duration = Duration::from_secs(5);
+/// What was not told is read from the segments again after a kill.
+const SAVE_MAX: Duration = Duration::from_secs(60);
 /// Above this, a log is more likely dropped than read: compressing it would cost more than receiving it did.
 const CALM_BYTES_PER_SECOND: u64 = 64 << 20;
 /// So many logs are compressed in any case: each takes an open file.
@@ -58,7 +60,7 @@ struct Keeper<'a> {
     usage: HashMap<ContainerId, u64>,
     /// The segments that are counted in `usage`, by their nonces.
     counted: HashSet<u64>,
-    saved: Instant,
+    save_due: Instant,
     forgotten: Instant,
     measured: (Instant, u64),
     bytes_per_second: u64,
@@ -70,14 +72,16 @@ impl<'a> Keeper<'a> {
         let (usage, counted) = (HashMap::new(), HashSet::new());
         // Until it is measured, as busy as can be.
         let bytes_per_second = CALM_BYTES_PER_SECOND;
-        Self { inner, usage, counted, saved: now, forgotten: now, measured: (now, 0), bytes_per_second }
+        let save_due = now + SAVE_MIN;
+        Self { inner, usage, counted, save_due, forgotten: now, measured: (now, 0), bytes_per_second }
     }
 
     /// Does the one thing that is most urgent; how long to wait for the next.
     fn tick(&mut self) -> Duration {
-        if self.saved.elapsed() >= SAVE {
-            self.saved = Instant::now();
+        let began = Instant::now();
+        if began >= self.save_due {
             self.save();
+            self.save_due = Instant::now() + (100 * began.elapsed()).clamp(SAVE_MIN, SAVE_MAX);
         }
         if self.forgotten.elapsed() >= self.inner.options.log_age() {
             self.forgotten = Instant::now();

@@ -29,6 +29,9 @@ Examples:
   From a server elsewhere that asks for a token:
     EXIT137_TOKEN=… exit137 capture 20261122-085329-3f9a1c --server https://recorder.example -o incident/
 
+  From one whose certificate a private authority signed:
+    exit137 capture 20261122-085329-3f9a1c --server https://recorder.example --ca-file ca.crt -o incident/
+
   Without a running server, straight from its data folder:
     exit137 capture 20261122-085329-3f9a1c --data-dir /var/lib/exit137 -o incident/";
 
@@ -61,6 +64,9 @@ pub(super) struct Capture {
     #[arg(long, value_name = "TOKEN", env = "EXIT137_TOKEN", hide_env_values = true, hide = true)]
     token: Option<String>,
 
+    #[command(flatten)]
+    trust: Trust,
+
     /// Data folder of a server that is not running
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -68,6 +74,28 @@ pub(super) struct Capture {
     /// Settings of the server, for their rules of redaction
     #[arg(long, value_name = "FILE", requires = "data_dir")]
     config: Option<PathBuf>,
+}
+
+/// Who is believed to be the server, and who we are to it.
+#[derive(Debug, Args)]
+struct Trust {
+    /// Authorities in PEM that the server's certificate must come from, instead of the system's
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "EXIT137_CA_FILE",
+        hide_env_values = true,
+        conflicts_with = "data_dir"
+    )]
+    ca_file: Option<PathBuf>,
+
+    /// Certificate in PEM to show to a server that asks for one
+    #[arg(long, value_name = "FILE", requires = "client_key", conflicts_with = "data_dir")]
+    client_certificate: Option<PathBuf>,
+
+    /// Its private key in PEM
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +110,16 @@ pub(super) enum CaptureError {
     NotEmpty { path: PathBuf },
     #[error("cannot write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{}: expected {expected} in PEM", path.display())]
+    NotPem { path: PathBuf, expected: &'static str },
+    #[error("cannot prepare HTTPS")]
+    Https(#[source] reqwest::Error),
+    #[error(
+        "cannot trust the server at {server}: {reason}; --ca-file FILE names the authority behind its certificate"
+    )]
+    Trust { server: String, reason: String },
     #[error("cannot start a thread")]
     Threads(#[source] io::Error),
     #[error(
@@ -132,14 +170,52 @@ impl Capture {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(CaptureError::Threads)?;
         let at = || clean_line(server);
-        let (status, body) = runtime
-            .block_on(fetch(&url, self.token.as_deref()))
-            .map_err(|error| CaptureError::Ask { server: at(), reason: last_words(&error) })?;
+        let client = self.trust.client(&url)?;
+        let (status, body) =
+            runtime.block_on(fetch(&client, &url, self.token.as_deref())).map_err(|error| {
+                let reason = last_words(&error);
+                // As rustls begins what it says of a certificate that it does not accept.
+                match reason.starts_with("invalid peer certificate") {
+                    true => CaptureError::Trust { server: at(), reason },
+                    false => CaptureError::Ask { server: at(), reason },
+                }
+            })?;
         if status != 200 {
             return Err(CaptureError::Refused { server: at(), status, reason: reason_of(&body) });
         }
         tar::read(&body).ok_or_else(|| CaptureError::NotAnArchive { server: at() })
     }
+}
+
+impl Trust {
+    fn client(&self, url: &str) -> Result<reqwest::Client, CaptureError> {
+        // Another part of the process may have chosen already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = reqwest::Client::builder();
+        if let Some(path) = &self.ca_file {
+            let certificates = reqwest::Certificate::from_pem_bundle(&read(path)?).unwrap_or_default();
+            if certificates.is_empty() {
+                return Err(CaptureError::NotPem { path: path.clone(), expected: "certificates" });
+            }
+            client = client.tls_certs_only(certificates);
+        } else if url.starts_with("http://") {
+            // A container image may hold no certificates at all, and none are needed.
+            client = client.tls_certs_only([]);
+        }
+        if let Some((certificate, key)) = self.client_certificate.as_ref().zip(self.client_key.as_ref()) {
+            let pem = [read(key)?, read(certificate)?].join(&b'\n');
+            let identity = reqwest::Identity::from_pem(&pem).map_err(|_| CaptureError::NotPem {
+                path: certificate.clone(),
+                expected: "a certificate that fits the private key, both",
+            })?;
+            client = client.identity(identity);
+        }
+        client.build().map_err(CaptureError::Https)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CaptureError> {
+    fs::read(path).map_err(|source| CaptureError::Read { path: path.to_owned(), source })
 }
 
 /// What it comes to: `Connection refused`, without the layers through which it was told.
@@ -159,10 +235,11 @@ fn reason_of(body: &[u8]) -> String {
     clean_line(words.unwrap_or(text.trim()))
 }
 
-async fn fetch(url: &str, token: Option<&str>) -> Result<(u16, Vec<u8>), reqwest::Error> {
-    // Another part of the process may have chosen already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().build()?;
+async fn fetch(
+    client: &reqwest::Client,
+    url: &str,
+    token: Option<&str>,
+) -> Result<(u16, Vec<u8>), reqwest::Error> {
     let mut request = client.get(url);
     if let Some(token) = token {
         request = request.bearer_auth(token);

@@ -1,9 +1,11 @@
 //! `exit137 serve` from the outside: telemetry in over sockets, verdicts out of pages and API.
 
 mod api;
+mod clock;
 #[path = "../support/fake_api/mod.rs"]
 mod fake_api;
 mod hostile;
+mod in_cluster;
 mod kill;
 mod kill_nine;
 mod life;

@@ -1,5 +1,6 @@
 //! `exit137 serve` as a process of its own, and how a test talks to it.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -11,6 +12,18 @@ use serde_json::Value;
 
 /// A machine that others use too is slow at times; nothing here waits for the sake of waiting.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Mounts the folder that comes first where a service account's files are in a pod, and becomes what follows.
+const IN_POD: &str = "mount -t tmpfs none /var/run
+    mkdir -p /var/run/secrets/kubernetes.io/serviceaccount
+    mount --bind \"$1\" /var/run/secrets/kubernetes.io/serviceaccount
+    shift
+    exec \"$@\"";
+
+/// The program, or another build of it that is to be measured.
+fn program() -> OsString {
+    std::env::var_os("EXIT137_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_exit137").into())
+}
 
 /// A running server; killed when it goes out of scope.
 pub(crate) struct Server {
@@ -29,10 +42,26 @@ impl Server {
 
     /// The same with these paths in the environment.
     pub(crate) fn start_with(data_dir: &Path, arguments: &[&str], environment: &[(&str, &Path)]) -> Self {
-        // Another build of it, to be measured.
-        let program =
-            std::env::var_os("EXIT137_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_exit137").into());
-        let mut child = Command::new(program)
+        let mut command = Command::new(program());
+        command.envs(environment.iter().copied());
+        Self::run(command, data_dir, arguments)
+    }
+
+    /// The same where `secrets` are a pod's: in a mount namespace of its own.
+    pub(crate) fn start_in_pod(
+        data_dir: &Path,
+        secrets: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-ec", IN_POD, "sh"]).arg(secrets);
+        command.arg(program()).envs(environment.iter().copied());
+        Self::run(command, data_dir, arguments)
+    }
+
+    fn run(mut command: Command, data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = command
             .args([
                 "serve",
                 "--listen",
@@ -46,7 +75,6 @@ impl Server {
             .arg(data_dir)
             .args(arguments)
             .env_remove("KUBECONFIG")
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::server::{Answer, PATIENCE, Server, request};
 
 /// An export of one span with a value of so many bytes that do not compress.
@@ -147,14 +148,10 @@ fn a_torn_database_and_a_torn_segment_cost_only_themselves() {
 #[test]
 fn a_clock_that_jumps_makes_nothing_too_old() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (library, clock) = (folder.path().join("clock.so"), folder.path().join("clock"));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve/clock.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(source).status();
-    assert!(built.expect("cc runs").success());
-    std::fs::write(&clock, 0i64.to_le_bytes()).expect("written");
-    let set = |seconds: i64| overwrite(&clock, 0, &seconds.to_le_bytes());
-    let environment = [("LD_PRELOAD", library.as_path()), ("EXIT137_TEST_CLOCK", clock.as_path())];
-    let start = || Server::start_with(&folder.path().join("data"), &["--no-kubernetes"], &environment);
+    let clock = Clock::new(folder.path());
+    let set = |seconds: i64| clock.set(seconds);
+    let start =
+        || Server::start_with(&folder.path().join("data"), &["--no-kubernetes"], &clock.environment());
 
     const YEAR: i64 = 365 * 86_400;
     let server = start();

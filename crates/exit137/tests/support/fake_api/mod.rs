@@ -61,14 +61,8 @@ impl FakeApi {
     /// leads there, and the certificates beside it.
     pub(crate) async fn start_tls(kubeconfig: &Path) -> Self {
         let folder = kubeconfig.parent().expect("a folder");
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls::certificates(folder)));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the address is free");
-        let address = listener.local_addr().expect("it has an address");
-        let store = Arc::new(Store::default());
-        let router = answer::router(Arc::clone(&store));
-        let server = tokio::spawn(async move {
-            let _ = axum::serve(tls::TlsListener { listener, acceptor }, router).await;
-        });
+        let api = Self::listen_tls(folder, true).await;
+        let address = api.address;
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: fake\n\
              clusters:\n- name: fake\n  cluster:\n    server: https://{address}\n    certificate-authority: ca.crt\n\
@@ -76,6 +70,30 @@ impl FakeApi {
              contexts:\n- name: fake\n  context:\n    cluster: fake\n    user: fake\n"
         );
         std::fs::write(kubeconfig, text).expect("the kubeconfig can be written");
+        api
+    }
+
+    /// An empty cluster on a free port that speaks TLS and wants this token. Writes into `secrets` what a pod is given to
+    /// reach it.
+    pub(crate) async fn start_in_cluster(secrets: &Path, token: &str) -> Self {
+        let api = Self::listen_tls(secrets, false).await;
+        api.require_token(token);
+        for (name, text) in [("token", token), ("namespace", "shop")] {
+            std::fs::write(secrets.join(name), text).expect("the secret can be written");
+        }
+        api
+    }
+
+    async fn listen_tls(certificates: &Path, asks_for_theirs: bool) -> Self {
+        let config = tls::certificates(certificates, asks_for_theirs);
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the address is free");
+        let address = listener.local_addr().expect("it has an address");
+        let store = Arc::new(Store::default());
+        let router = answer::router(Arc::clone(&store));
+        let server = tokio::spawn(async move {
+            let _ = axum::serve(tls::TlsListener { listener, acceptor }, router).await;
+        });
         Self { address, store, server }
     }
 

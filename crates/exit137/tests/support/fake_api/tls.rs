@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Writes `ca.crt`, `client.crt` and `client.key` into `folder`; what a server needs that asks for them.
-pub(super) fn certificates(folder: &Path) -> ServerConfig {
+/// Writes `ca.crt`, `client.crt` and `client.key` into `folder`; what a server needs that asks for them, if it does.
+pub(super) fn certificates(folder: &Path, asks: bool) -> ServerConfig {
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_key = KeyPair::generate().expect("a key");
@@ -32,6 +32,7 @@ pub(super) fn certificates(folder: &Path) -> ServerConfig {
     roots.add(ca.der().clone()).expect("a root");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let verifier = if asks { verifier } else { verifier.allow_unauthenticated() };
     let config =
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("TLS");
     let key = rustls_pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der());
