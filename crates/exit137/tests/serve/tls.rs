@@ -102,12 +102,12 @@ fn a_capture_trusts_whom_it_is_told_to_and_shows_who_it_is() {
     for arguments in [&[][..], &[("--ca-file", "other-ca.crt")][..]] {
         let unknown = capture(&server, folder.path(), arguments);
         assert_eq!(unknown.status.code(), Some(2));
-        let expected = format!("error: cannot trust the server at https://{}: invalid peer", server.pages);
+        let expected = format!("cannot trust the server at https://{}: invalid peer", server.pages);
         assert!(said(&unknown).starts_with(&expected), "{}", said(&unknown));
         assert!(said(&unknown).contains("--ca-file FILE names the authority"), "{}", said(&unknown));
     }
     let rubbish = capture(&server, folder.path(), &[("--ca-file", "client.key")]);
-    assert_eq!(said(&rubbish), "error: client.key: expected certificates in PEM\n");
+    assert_eq!(said(&rubbish), "client.key: expected certificates in PEM\n");
 
     let asking = [&own[..], &["--tls-client-ca", &ca]].concat();
     let server = Server::start(&folder.path().join("two"), &asking);
