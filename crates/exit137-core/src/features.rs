@@ -38,8 +38,9 @@ pub struct Shape {
     pub jump: f64,
     /// `floor` as a share of the limit.
     pub height: f64,
-    /// Part of the growth before the final part that came in its second half, by work done where calls are
-    /// known, else by time: 0.5 for steady growth, near 0 for a cache that has filled. Absent without growth.
+    /// Part of the growth before the final part, and of a final step like one before, that came in its second half, by
+    /// work done where calls are known, else by time: 0.5 for steady growth, near 0 for a cache that has filled. Absent
+    /// without growth.
     pub late_growth: Option<f64>,
     /// How much better steady growth with the work (positive), or filling up or the load of the moment (negative),
     /// fits the floor before the final part, in nats, tempered. Absent without growth.
@@ -193,7 +194,7 @@ pub fn shape(episode: &Episode, calls: &[Call], heap: &Series) -> Option<Shape> 
     let told_by_heap = by_heap.is_some();
     let trend = by_heap.or(trend);
     let middle = middle_of_work(calls, trend.and_then(|trend| trend.operation), warm, end);
-    let (first, second) = (floor_at(middle) - base, floor - floor_at(middle));
+    let (first, mut second) = (floor_at(middle) - base, floor - floor_at(middle));
     // What steady growth alone would have added in the final part.
     let rate = second.max(0.0) / end.seconds_since(middle).max(1.0);
     let known =
@@ -203,6 +204,11 @@ pub fn shape(episode: &Episode, calls: &[Call], heap: &Series) -> Option<Shape> 
     let mut swings: Vec<f64> = body.iter().map(|(at, value)| (value - floor_at(*at)) / ceiling).collect();
     swings.sort_by(f64::total_cmp);
     let ordinary_swing = swings.get(swings.len() * 95 / 100).copied().unwrap_or_default().max(0.0);
+    // A last step like one before belongs to the growth.
+    let last_rise = ceiling * (1.0 - ordinary_swing) - floor;
+    if last_rise > 0.0 && step >= 0.5 * last_rise {
+        second += last_rise;
+    }
     Some(Shape {
         base,
         floor,

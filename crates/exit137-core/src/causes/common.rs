@@ -59,10 +59,7 @@ pub(super) fn no_trend(features: &Features) -> Vec<Finding> {
                 "late growth",
                 late,
                 EARLY_GROWTH,
-                format!(
-                    "of what memory grew by before the last moments, {} came in the second half of the work",
-                    percent(late)
-                ),
+                format!("of what memory grew by, {} came in the second half of the work", percent(late)),
             ),
             None => odds("late growth", 2.0, 1.0, format!("memory stayed level at {floor}")),
         };

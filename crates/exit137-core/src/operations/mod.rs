@@ -31,8 +31,11 @@ pub(crate) const EVERY_REQUEST: &str = "every request";
 
 /// Claims below this are not worth a line.
 const PROBABILITY_MIN: f64 = 0.02;
+/// Who comes next after one that is: whoever looks for the culprit wants to know where to look then.
+const NEXT: std::ops::Range<usize> = 1..3;
+const PROBABILITY_NEXT_MIN: f64 = 0.002;
 /// A cause less probable than this is not asked whom it would blame.
-const CAUSE_CONSIDERED_MIN: f64 = 0.08;
+const CAUSE_CONSIDERED_MIN: f64 = 0.02;
 /// Beside a claim that is very likely, others need as much to be told.
 const BESIDE_CERTAIN_MIN: f64 = 0.2;
 /// From here on, more is told of an operation.
@@ -86,9 +89,10 @@ pub fn operations_of(
     let service = service_of(incident);
     let mut claims: Vec<OperationClaim> = suspects
         .into_iter()
-        .filter(|(_, suspect)| suspect.probability >= PROBABILITY_MIN)
+        .enumerate()
+        .take_while(|(rank, (_, suspect))| is_told(*rank, suspect))
         .take(CLAIMS_MAX)
-        .map(|(cause, suspect)| claim(incident, cause, suspect, service.clone()))
+        .map(|(_, (cause, suspect))| claim(incident, cause, suspect, service.clone()))
         .collect();
     claims.sort_by(|a, b| b.probability.0.total_cmp(&a.probability.0).then_with(|| a.names.cmp(&b.names)));
     // Beside one that is all but certain, the rest is no help to anyone.
@@ -100,6 +104,10 @@ pub fn operations_of(
         in_flight_missing: presence::missing_by_littles_law(incident, features),
         claims,
     }
+}
+
+fn is_told(rank: usize, suspect: &Suspect) -> bool {
+    suspect.probability >= if NEXT.contains(&rank) { PROBABILITY_NEXT_MIN } else { PROBABILITY_MIN }
 }
 
 /// The suspects of every cause that is not far-fetched, the likeliest first. One that several causes blame is blamed
@@ -194,9 +202,10 @@ pub fn operations_of_leak(scene: &Scene<'_>, container: ContainerIndex) -> Vec<O
     let service = service_of_container(scene, container);
     let suspects = growth::suspects(&question).into_iter();
     suspects
-        .filter(|suspect| suspect.probability >= PROBABILITY_MIN)
+        .enumerate()
+        .take_while(|(rank, suspect)| is_told(*rank, suspect))
         .take(CLAIMS_MAX)
-        .map(|suspect| OperationClaim {
+        .map(|(_, suspect)| OperationClaim {
             notes: Vec::new(),
             attributes: suspect.attributes,
             in_flight_at_kill: 0,
