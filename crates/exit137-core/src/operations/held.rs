@@ -47,47 +47,42 @@ pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
     if stretches.is_empty() || compared.is_empty() {
         return Vec::new();
     }
-    let fits = fit_each(&stretches, NOISE_FLOOR);
-    ranked(question, &compared, &fits)
-}
-
-fn ranked(
-    question: &Question<'_>,
-    compared: &[(u32, HashMap<ContainerIndex, Running>)],
-    fits: &[Fit],
-) -> Vec<Suspect> {
-    let none = fits.last().map_or(0.0, |fit| fit.log_likelihood);
-    let each = (1.0 - PRIOR_NONE) / compared.len() as f64;
-    let weights: Vec<f64> = fits[..compared.len()]
-        .iter()
-        .map(|fit| each * (TEMPER * (fit.log_likelihood - none)).min(30.0).exp())
-        .collect();
-    let sum: f64 = PRIOR_NONE + weights.iter().sum::<f64>();
+    let name = |operation: u32| question.scene.work.operations[operation as usize].clone();
     let mut suspects: Vec<Suspect> = compared
         .iter()
-        .zip(fits)
-        .zip(weights)
-        .map(|(((operation, _), fit), weight)| {
-            let name = question.scene.work.operations[*operation as usize].clone();
-            let spread = 1.28 * fit.error;
-            let summary = if fit.slope > 0.0 {
-                let held = Bytes(fit.slope as u64);
-                format!("nothing tells what was running; on an ordinary day each running {name} holds about {held}")
-            } else {
-                format!("nothing tells what was running; {name} is often called")
-            };
-            Suspect {
-                names: vec![name],
-                operation: Some(*operation),
-                probability: TRUST * weight / sum,
-                bytes: (fit.slope > 0.0).then_some(((fit.slope - spread).max(0.0), fit.slope, fit.slope + spread)),
-                summary,
-                ..Suspect::default()
-            }
-        })
+        .zip(weighed(&stretches))
+        .map(|((operation, _), (fit, probability))| suspect(*operation, name(*operation), fit, probability))
         .collect();
     suspects.sort_by(|a, b| b.probability.total_cmp(&a.probability).then_with(|| a.names.cmp(&b.names)));
     suspects
+}
+
+/// What a running call of each operation holds, and how probable it is that it is what fills the memory.
+fn weighed(stretches: &[Stretch]) -> Vec<(Fit, f64)> {
+    let mut fits = fit_each(stretches, NOISE_FLOOR);
+    let none = fits.pop().map_or(0.0, |fit| fit.log_likelihood);
+    let each = (1.0 - PRIOR_NONE) / fits.len().max(1) as f64;
+    let weight = |fit: &Fit| each * (TEMPER * (fit.log_likelihood - none)).min(30.0).exp();
+    let sum: f64 = PRIOR_NONE + fits.iter().map(weight).sum::<f64>();
+    fits.into_iter().map(|fit| (fit, TRUST * weight(&fit) / sum)).collect()
+}
+
+fn suspect(operation: u32, name: String, fit: Fit, probability: f64) -> Suspect {
+    let spread = 1.28 * fit.error;
+    let summary = if fit.slope > 0.0 {
+        let held = Bytes(fit.slope as u64);
+        format!("nothing tells what was running; on an ordinary day each running {name} holds about {held}")
+    } else {
+        format!("nothing tells what was running; {name} is often called")
+    };
+    Suspect {
+        names: vec![name],
+        operation: Some(operation),
+        probability,
+        bytes: (fit.slope > 0.0).then_some(((fit.slope - spread).max(0.0), fit.slope, fit.slope + spread)),
+        summary,
+        ..Suspect::default()
+    }
 }
 
 /// The starts and ends of the calls of one operation, sorted.
@@ -119,5 +114,34 @@ fn stretch_of(floor: &Floor, compared: &[(u32, HashMap<ContainerIndex, Running>)
         level: floor.levels.iter().map(|(_, level)| *level).collect(),
         explanations: compared.iter().map(|(_, running)| of(running)).collect(),
         passing: vec![floor.levels.iter().map(|(at, _)| at.seconds_since(floor.from)).collect()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PRIOR_NONE, Stretch, TRUST, weighed};
+
+    /// The running calls of three operations at 120 measurements.
+    fn running() -> Vec<Vec<f64>> {
+        [(7, 3), (11, 2), (13, 5)]
+            .map(|(every, of)| (0..120).map(|i| f64::from((i * of) % every == 0)).collect())
+            .to_vec()
+    }
+
+    #[test]
+    fn who_lifts_the_memory_while_it_runs_is_the_suspect() {
+        let explanations = running();
+        let level = (0..120).map(|i| 5e7 + 4e6 * explanations[1][i] + 1e4 * ((i * 37) % 11) as f64).collect();
+        let found = weighed(&[Stretch { level, explanations, ..Stretch::default() }]);
+        assert!((found[1].0.slope - 4e6).abs() < 2e5, "{found:?}");
+        assert!(found[1].1 > 0.9 * TRUST, "{found:?}");
+    }
+
+    #[test]
+    fn memory_that_nobody_moves_makes_nobody_a_suspect() {
+        let level = (0..120).map(|i| 5e7 + 1e4 * ((i * 37) % 11) as f64).collect();
+        let found = weighed(&[Stretch { level, explanations: running(), ..Stretch::default() }]);
+        let each = TRUST * (1.0 - PRIOR_NONE) / 3.0;
+        assert!(found.iter().all(|(_, probability)| (probability - each).abs() < 0.02), "{found:?}");
     }
 }
