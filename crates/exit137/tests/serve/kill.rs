@@ -92,7 +92,15 @@ struct Service {
 }
 
 impl Service {
+    /// In its container, and outside of it once before: then its code is in memory and charged to nobody. At its limit a
+    /// program that has to read its own code from the disk again and again may hang for minutes before the kernel kills.
     fn start(cgroup: &Cgroup, server: &Server) -> Self {
+        drop(Self::start_in("/dev/null", "127.0.0.1:9"));
+        let procs = cgroup.0[0].join("cgroup.procs");
+        Self::start_in(&procs.to_string_lossy(), &server.otlp_http)
+    }
+
+    fn start_in(procs: &str, otlp_http: &str) -> Self {
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
         let bin = python();
@@ -100,8 +108,7 @@ impl Service {
             "service.name=cart,service.version=2.3.1,k8s.namespace.name=shop,k8s.deployment.name=cart,\
              k8s.pod.name={POD},k8s.pod.uid={POD_UID},k8s.container.name=cart,container.id={CONTAINER_ID}"
         );
-        let procs = cgroup.0[0].join("cgroup.procs");
-        let script = format!("echo $$ > {} && exec \"$@\"", procs.display());
+        let script = format!("echo $$ > {procs} && exec \"$@\"");
         let child = Command::new("sh")
             .args(["-c", &script, "sh"])
             .arg(bin.join("opentelemetry-instrument"))
@@ -109,7 +116,7 @@ impl Service {
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve/app.py"))
             .arg(port.to_string())
             .env("OTEL_RESOURCE_ATTRIBUTES", attributes)
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", server.otlp_http))
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{otlp_http}"))
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
             .env("OTEL_TRACES_EXPORTER", "otlp")
             .env("OTEL_METRICS_EXPORTER", "otlp")
