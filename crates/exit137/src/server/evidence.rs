@@ -51,6 +51,8 @@ pub(super) struct Gathered {
     pub(super) span_bytes: u64,
     /// Whether there were more.
     pub(super) truncated: bool,
+    /// Whether less was kept of what was read than there was: it did not fit into memory.
+    pub(super) is_full: bool,
     /// Records that should have been read and were damaged.
     pub(super) damaged: u64,
 }
@@ -97,8 +99,7 @@ pub(super) fn gather(
             gathered.add(read, true);
         }
     }
-    callers(store, scope, window, &mut give, &mut gathered)?;
-    kernel_records(store, scope, window, &mut give, &mut gathered)?;
+    mentions(store, scope, window, &mut give, &mut gathered)?;
     kernel_logs(store, scope, window, each)?;
     Ok(gathered)
 }
@@ -115,8 +116,9 @@ fn piece<'a>(found: &Found<'a>) -> Piece<'a> {
     Piece { kind: found.kind, encoding: found.encoding, container: found.container, bytes: found.bytes }
 }
 
-/// Spans of others around each kill that mention one of our names: calls that were never answered.
-fn callers(
+/// Spans of others around each kill that mention one of our names: calls that were never answered. And log records of
+/// nodes in which the kernel names one of ours.
+fn mentions(
     store: &Store,
     scope: &Scope,
     window: &Window,
@@ -127,45 +129,21 @@ fn callers(
     if needles.is_empty() {
         return Ok(());
     }
+    let report = Finder::new("oom-kill:constraint");
+    let names_us = |bytes: &[u8]| needles.iter().any(|needle| needle.find(bytes).is_some());
     for (from, to) in joined(&window.kills, window.callers) {
-        let except = scope.all();
-        let kinds = vec![Kind::Spans];
-        let query = Query { except, from, to, kinds, bytes_max: SEARCHED_BYTES_MAX, ..Query::default() };
-        let read = store.read(&query, &mut |found| {
-            if needles.iter().any(|needle| needle.find(found.bytes).is_some()) {
-                return give(found);
-            }
-            ControlFlow::Continue(())
-        })?;
-        gathered.damaged += read.damaged;
-    }
-    Ok(())
-}
-
-/// Log records of nodes around each kill in which the kernel names one of ours.
-fn kernel_records(
-    store: &Store,
-    scope: &Scope,
-    window: &Window,
-    give: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
-    gathered: &mut Gathered,
-) -> io::Result<()> {
-    let needles: Vec<Finder<'_>> = scope.needles().into_iter().map(Finder::new).collect();
-    let kills = Finder::new("oom-kill:constraint");
-    for (from, to) in joined(&window.kills, window.callers) {
-        let (except, kinds) = (scope.all(), vec![Kind::Logs]);
-        let query = Query { except, from, to, kinds, bytes_max: SEARCHED_BYTES_MAX, ..Query::default() };
-        let read = store.read(&query, &mut |found| {
-            if kills.find(found.bytes).is_none() {
-                return ControlFlow::Continue(());
-            }
-            let bytes = underscored(found.bytes);
-            match needles.iter().any(|needle| needle.find(&bytes).is_some()) {
-                true => give(found),
-                false => ControlFlow::Continue(()),
-            }
-        })?;
-        gathered.damaged += read.damaged;
+        for kind in [Kind::Spans, Kind::Logs] {
+            let (except, kinds) = (scope.all(), vec![kind]);
+            let query = Query { except, from, to, kinds, bytes_max: SEARCHED_BYTES_MAX, ..Query::default() };
+            let read = store.read(&query, &mut |found| {
+                let is_ours = match kind {
+                    Kind::Spans => names_us(found.bytes),
+                    _ => report.find(found.bytes).is_some() && names_us(&underscored(found.bytes)),
+                };
+                if is_ours { give(found) } else { ControlFlow::Continue(()) }
+            })?;
+            gathered.damaged += read.damaged;
+        }
     }
     Ok(())
 }

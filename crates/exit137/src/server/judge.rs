@@ -127,10 +127,7 @@ pub(super) fn observe(case: &Case<'_>) -> Result<(Observations, Gathered), Judge
         let all: Vec<Pieces> = decoded.chain([own]).collect();
         let is_full = all.iter().any(Pieces::is_full);
         let observations = Pieces::join(all);
-        gathered.map(|gathered| {
-            let truncated = gathered.truncated || is_full;
-            (observations, Gathered { truncated, ..gathered })
-        })
+        gathered.map(|gathered| (observations, Gathered { is_full, ..gathered }))
     })
     .map_err(JudgeError::from)
 }
@@ -272,13 +269,14 @@ fn lost(case: &Case<'_>, gathered: Gathered) -> Result<Vec<(UnixNanos, Gap)>, Ju
         };
         told.push((dropped.last, gap));
     }
-    if gathered.truncated {
+    if gathered.truncated || gathered.is_full {
+        let read = Size(gathered.span_bytes >> 20 << 20);
         let gap = Gap {
-            missing: format!(
-                "only the latest {} of spans before the kill were looked at",
-                Size(gathered.span_bytes >> 20 << 20)
-            ),
-            effect: "calls earlier than those count for nothing in the verdict".to_owned(),
+            missing: match gathered.is_full {
+                true => format!("not all of the latest {read} of spans before the kill fit into memory"),
+                false => format!("only the latest {read} of spans before the kill were looked at"),
+            },
+            effect: "calls that were left out count for nothing in the verdict".to_owned(),
             remedy: "raise `memory` under [verdict] in the settings, if the machine has more".to_owned(),
         };
         told.push((UnixNanos(i64::MAX), gap));

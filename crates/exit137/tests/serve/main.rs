@@ -9,6 +9,7 @@ mod in_cluster;
 mod kill;
 mod kill_nine;
 mod life;
+mod memory;
 mod senders;
 mod server;
 mod survives;

@@ -37,7 +37,7 @@ impl Room {
     pub(crate) fn take(&mut self, bytes: usize) -> Result<(), &'static str> {
         let bytes = bytes as u64;
         if self.own < bytes {
-            self.refill(bytes.max(SHARE_BYTES))?;
+            self.refill(bytes)?;
         }
         self.own -= bytes;
         Ok(())
@@ -50,12 +50,14 @@ impl Room {
 
     #[cold]
     fn refill(&mut self, bytes: u64) -> Result<(), &'static str> {
-        let take = |left: u64| left.checked_sub(bytes);
-        if self.common.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+        let share = bytes.max(SHARE_BYTES);
+        // The last share may be a smaller one.
+        let take = |left: u64| (left >= bytes).then(|| left.saturating_sub(share));
+        let Ok(before) = self.common.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) else {
             self.is_full = true;
             return Err(FULL);
-        }
-        self.own += bytes;
+        };
+        self.own += before.min(share);
         Ok(())
     }
 }
@@ -66,10 +68,11 @@ mod tests {
 
     #[test]
     fn workers_share_one_room() {
-        let mut first = Room::of(3 * SHARE_BYTES);
+        let mut first = Room::of(3 * SHARE_BYTES + 10);
         let mut second = first.clone();
         assert!(first.take(2 * SHARE_BYTES as usize).is_ok());
         assert!(second.take(1).is_ok() && second.take(1).is_ok());
+        assert!(first.take(10).is_ok(), "what is left is less than a share");
         assert!(first.take(1).is_err());
         assert!(second.take(SHARE_BYTES as usize - 2).is_ok());
         assert!(second.take(1).is_err());
