@@ -59,6 +59,8 @@ fi
 if wanted cost; then
     cargo build --locked --release -p proof
     "$target/release/cost"
+    # The last lines of both are one table: by itself, and in whole services.
+    "$target/release/throughput" --rounds "${ROUNDS:-3}" --path /hello
 fi
 if wanted throughput; then
     cargo build --locked --release -p proof

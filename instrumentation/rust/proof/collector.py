@@ -131,6 +131,16 @@ def recovered(spans):
     return [span for span in spans if is_recovered(span)]
 
 
+def heap_of_latest(since):
+    """The body of the record that tells who held the memory, by its name or by the attribute that was the name's place before."""
+    for record in Backend.logs[since:]:
+        names = [pair.value.string_value for pair in record.attributes if pair.key == "event.name"]
+        if "exit137.journal" in names:
+            print(f"event name {record.event_name!r}, attribute {names}")
+            return json.loads(record.body.string_value)
+    return None
+
+
 def kill_once(program, folder, collector_port):
     """Kills the service under load. Returns what was in flight."""
     shop, port = start_shop(program, folder, collector_port)
@@ -163,6 +173,7 @@ def main():
     try:
         for _ in range(KILLS):
             already = {span.span_id for span in recovered(Backend.spans)}
+            already_told = len(Backend.logs)
             wanted = kill_once(program, folder, collector_port)
             assert wanted, "nothing was in flight: more clients are needed"
             shop, _ = start_shop(program, folder, collector_port)
@@ -178,8 +189,10 @@ def main():
                 assert span.name == "GET /search" and span.kind == span.SPAN_KIND_SERVER, span
                 assert span.status.code == span.status.STATUS_CODE_ERROR, span
                 assert span.start_time_unix_nano <= span.end_time_unix_nano, span
-            wait_for("the log record", lambda: any(record.event_name == "exit137.recovered" for record in Backend.logs)
-                     or any("was killed with" in record.body.string_value for record in Backend.logs))
+            told = wait_for("the log record of the heap", lambda: heap_of_latest(already_told))
+            print(f"told: {told['live_bytes']} bytes live, {told['heap'][:1]}")
+            assert told["operations"] and told["started_unix_nanos"] <= told["seen_unix_nanos"], told
+            assert any("was killed with" in record.body.string_value for record in Backend.logs)
             left = [file for file in folder.iterdir() if "previous" in file.name]
             wait_for("the old journal to go", lambda: not any(file.exists() for file in left))
             shop.send_signal(signal.SIGINT)

@@ -182,7 +182,7 @@ impl Stage<'_> {
     fn play(&self) -> Result<Vec<Life>, RunError> {
         let mut lives = Vec::new();
         loop {
-            let life = self.live_once(lives.is_empty())?;
+            let life = self.live_once(lives.len() + 1)?;
             lives.push(life);
             let more = life.is_oom() && (lives.len() as u32) < self.plan.lives;
             if !more || self.signals.ending().is_some() {
@@ -196,19 +196,20 @@ impl Stage<'_> {
         }
     }
 
-    fn live_once(&self, is_first: bool) -> Result<Life, RunError> {
+    fn live_once(&self, number: usize) -> Result<Life, RunError> {
         let Plan { command, name, .. } = self.plan;
         let cell = self.enclosure.cell()?;
         let cgroup = Cgroup::open(self.enclosure.hierarchy(), &cell.path)?;
+        let journals = self.record.journals(number)?;
         let identity = Identity {
             name,
             container_id: &cell.container_id,
             pod_uid: self.enclosure.pod_uid(),
-            journals: &self.record.journals(),
+            journals: &journals,
         };
         let variable = |name: &str| std::env::var(name).ok();
         let changes = environment::changes(variable, self.recorder.addresses(), identity);
-        if is_first && changes.replaced_endpoint && !self.plan.quiet {
+        if number == 1 && changes.replaced_endpoint && !self.plan.quiet {
             eprintln!("exit137 run: telemetry goes into this run's record, not to the endpoint that was set");
         }
         let mut child = child::start(command, &changes, &cell.entrance)?;

@@ -76,9 +76,12 @@ impl Record {
         &self.folder
     }
 
-    /// Where instrumented processes keep their journals.
-    pub(super) fn journals(&self) -> PathBuf {
-        self.folder.join("journals")
+    /// Where the instrumented processes of a life keep their journals: each in a folder of its own, since the process that
+    /// finds its predecessor's journal sends what it tells, and removes it.
+    pub(super) fn journals(&self, life: usize) -> Result<PathBuf, RecordError> {
+        let path = self.folder.join(format!("journals/{life}"));
+        fs::create_dir_all(&path).map_err(|source| RecordError::Make { path: path.clone(), source })?;
+        Ok(path)
     }
 
     /// A new file in it.
@@ -101,6 +104,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         if self.keep {
             // A kind of evidence that did not come leaves no trace.
+            for entry in fs::read_dir(self.folder.join("journals")).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(entry.path());
+            }
             for name in ["cgroup", "kernel", "otlp", "journals"] {
                 let _ = fs::remove_dir(self.folder.join(name));
             }

@@ -19,7 +19,7 @@ pub use reader::{Frame, HeapRow, Holder, InFlight, Journal, NotAJournal, Operati
 #[cfg(feature = "writer")]
 pub use writer::{
     Clock, CreateError, HeapRowText, Mark, Options, Previous, Request, Ticket, Totals, Writer, create,
-    previous_lives,
+    previous_lives, thread_number,
 };
 
 #[cfg(loom)]

@@ -62,24 +62,34 @@ fn loom_a_published_record_is_there() {
 
 #[test]
 fn loom_no_slot_is_given_out_twice() {
-    loom::model(|| {
+    given_out_once(0);
+}
+
+/// Threads that prefer different stacks take from each other's.
+#[test]
+fn loom_no_slot_is_given_out_twice_by_two_stacks() {
+    given_out_once(1);
+}
+
+fn given_out_once(other: usize) {
+    loom::model(move || {
         let free = Arc::new(FreeList::new(2));
         let held: Arc<Vec<AtomicU64>> = Arc::new((0..2).map(|_| AtomicU64::new(0)).collect());
-        let work = |free: Arc<FreeList>, held: Arc<Vec<AtomicU64>>| {
+        let work = |preferred: usize, free: Arc<FreeList>, held: Arc<Vec<AtomicU64>>| {
             move || {
                 for _ in 0..2 {
-                    if let Some(number) = free.pop() {
+                    if let Some(number) = free.pop(preferred) {
                         assert_eq!(held[number as usize].swap(1, Ordering::Relaxed), 0, "twice");
                         held[number as usize].store(0, Ordering::Relaxed);
-                        free.push(number);
+                        free.push(preferred, number);
                     }
                 }
             }
         };
-        let thread = thread::spawn(work(Arc::clone(&free), Arc::clone(&held)));
-        work(Arc::clone(&free), Arc::clone(&held))();
+        let thread = thread::spawn(work(other, Arc::clone(&free), Arc::clone(&held)));
+        work(0, Arc::clone(&free), Arc::clone(&held))();
         thread.join().unwrap();
-        let mut all = [free.pop(), free.pop(), free.pop()];
+        let mut all = [free.pop(0), free.pop(0), free.pop(0)];
         all.sort_unstable();
         assert_eq!(all, [None, Some(0), Some(1)]);
     });

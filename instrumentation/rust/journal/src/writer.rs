@@ -5,8 +5,10 @@ mod lives;
 mod map;
 mod text;
 
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 
 use crate::checksum;
 use crate::layout::{
@@ -165,6 +167,23 @@ pub struct HeapRowText<'a> {
     pub text: &'a str,
 }
 
+/// A number of the calling thread, from 0 up: what threads share is laid out by it, so that they do not get in each other's way.
+#[doc(hidden)]
+pub fn thread_number() -> usize {
+    /// The next one's number + 1.
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    thread_local! {
+        // Constant and without a destructor: reaching it is an offset from a register, never an allocation.
+        static NUMBER: Cell<usize> = const { Cell::new(0) };
+    }
+    NUMBER.with(|number| {
+        if number.get() == 0 {
+            number.set(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        }
+        number.get().wrapping_sub(1)
+    })
+}
+
 /// The time, cheaply.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock;
@@ -261,7 +280,7 @@ impl Writer {
 
     /// Records that a request has begun. `None` when all slots are taken, which is counted.
     pub fn start(&self, request: &Request<'_>) -> Option<Ticket> {
-        let Some(number) = self.free.pop() else {
+        let Some(number) = self.free.pop(thread_number()) else {
             self.header_word(header::NOT_RECORDED).fetch_add(1, Ordering::Relaxed);
             return None;
         };
@@ -293,7 +312,7 @@ impl Writer {
         let words = self.slot_words(ticket.slot);
         words[slot::SEEN].store(Clock::about_now(), Ordering::Relaxed);
         record::end(words, ticket.sequence);
-        self.free.push(ticket.slot);
+        self.free.push(thread_number(), ticket.slot);
     }
 
     /// Records how much a request holds, held at most, and has allocated, in bytes. May come late: a number for a

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use exit137_journal::Mark;
+use exit137_journal::{Mark, thread_number};
 
 use crate::operations;
 
@@ -46,7 +46,12 @@ pub(crate) struct Context {
     mark: AtomicU64,
     /// What it held when it entered its last phase.
     held_at_phase: AtomicU64,
+    /// What it had allocated when the journal was last told.
+    told: AtomicU64,
 }
+
+/// Less than this is told to the journal together with what comes next.
+const TOLD_FROM: u64 = 1024;
 
 const NO_MARK: u64 = u64::MAX;
 
@@ -60,11 +65,19 @@ const EMPTY: Context = Context {
     peak: AtomicU64::new(0),
     mark: AtomicU64::new(NO_MARK),
     held_at_phase: AtomicU64::new(0),
+    told: AtomicU64::new(0),
 };
 
 static TABLE: [Context; CONTEXTS] = [EMPTY; CONTEXTS];
-/// Free ones: a count against mix-ups (upper half), index + 1 of the topmost (lower half).
-static FREE: AtomicU64 = AtomicU64::new(0);
+
+/// Stacks of free contexts. A thread prefers one of them: what it gave back it takes again, warm, and in nobody's way.
+const STACKS: usize = 8;
+
+/// A count against mix-ups (upper half), index + 1 of the topmost (lower half).
+#[repr(align(128))]
+struct Free(AtomicU64);
+
+static FREE: [Free; STACKS] = [const { Free(AtomicU64::new(0)) }; STACKS];
 /// Indices from here on were never used. 0 is the background.
 static UNUSED: AtomicU32 = AtomicU32::new(1);
 
@@ -103,7 +116,10 @@ impl Context {
             peak = self.peak.fetch_max(held, Ordering::Relaxed).max(held);
         }
         let mark = self.mark.load(Ordering::Relaxed);
-        if mark != NO_MARK {
+        // What is freed without anything being allocated may be much.
+        let news = all.wrapping_sub(self.told.load(Ordering::Relaxed)) >= TOLD_FROM || freed >= TOLD_FROM;
+        if mark != NO_MARK && news {
+            self.told.store(all, Ordering::Relaxed);
             if let Some(journal) = crate::journal() {
                 journal.set_memory(Mark::from_bits(mark), held, peak, all);
             }
@@ -143,7 +159,7 @@ pub(crate) fn credit_owner(owner: ContextId, operation: u16, bytes: u64) {
         Some(lease) => {
             context(lease.id).freed.fetch_add(bytes, Ordering::Relaxed);
         }
-        None if owner == BACKGROUND => {
+        None if owner == BACKGROUND || operation == exit137_journal::BACKGROUND => {
             context(BACKGROUND).freed.fetch_add(bytes, Ordering::Relaxed);
         }
         None => operations::freed_late(operation, bytes),
@@ -168,7 +184,9 @@ impl Lease {
         let context = TABLE.get(index as usize)?;
         let generation = ((context.lease.load(Ordering::Relaxed) >> 32) as u32).wrapping_add(1);
         context.operation.store(u32::from(operation), Ordering::Relaxed);
-        for counter in [&context.allocated, &context.freed, &context.peak, &context.held_at_phase] {
+        for counter in
+            [&context.allocated, &context.freed, &context.peak, &context.held_at_phase, &context.told]
+        {
             counter.store(0, Ordering::Relaxed);
         }
         context.mark.store(NO_MARK, Ordering::Relaxed);
@@ -220,12 +238,17 @@ impl Drop for Lease {
 }
 
 fn pop() -> Option<u32> {
-    let mut head = FREE.load(Ordering::Acquire);
+    let preferred = thread_number();
+    (0..STACKS).find_map(|step| pop_from(&FREE[preferred.wrapping_add(step) % STACKS].0))
+}
+
+fn pop_from(stack: &AtomicU64) -> Option<u32> {
+    let mut head = stack.load(Ordering::Acquire);
     loop {
         let index = (head as u32).checked_sub(1)?;
         let below = TABLE.get(index as usize)?.below.load(Ordering::Relaxed);
         let new = (head >> 32).wrapping_add(1) << 32 | u64::from(below);
-        match FREE.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Acquire) {
+        match stack.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => return Some(index),
             Err(now) => head = now,
         }
@@ -233,11 +256,12 @@ fn pop() -> Option<u32> {
 }
 
 fn push(index: u32) {
-    let mut head = FREE.load(Ordering::Relaxed);
+    let stack = &FREE[thread_number() % STACKS].0;
+    let mut head = stack.load(Ordering::Relaxed);
     loop {
         TABLE[index as usize % CONTEXTS].below.store(head as u32, Ordering::Relaxed);
         let new = (head >> 32).wrapping_add(1) << 32 | u64::from(index + 1);
-        match FREE.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed) {
+        match stack.compare_exchange_weak(head, new, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => return,
             Err(now) => head = now,
         }

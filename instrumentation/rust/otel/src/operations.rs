@@ -15,6 +15,11 @@ pub(crate) const ROWS: usize = 128;
 struct Row {
     name: OnceLock<Box<str>>,
     kind: AtomicU64,
+}
+
+/// What some threads counted for one operation. Whoever wants to know adds all of them up.
+#[repr(align(64))]
+struct Counters {
     started: AtomicU64,
     finished: AtomicU64,
     allocated: AtomicU64,
@@ -24,10 +29,14 @@ struct Row {
     peak: AtomicU64,
 }
 
-#[allow(clippy::declare_interior_mutable_const, reason = "only to fill the static")]
-const EMPTY: Row = Row {
-    name: OnceLock::new(),
-    kind: AtomicU64::new(0),
+/// Threads share counters with every eighth other: with all of them, the line would go from core to core with each request.
+const SHARES: usize = 8;
+
+#[allow(clippy::declare_interior_mutable_const, reason = "only to fill the statics")]
+const UNKNOWN: Row = Row { name: OnceLock::new(), kind: AtomicU64::new(0) };
+
+#[allow(clippy::declare_interior_mutable_const, reason = "only to fill the statics")]
+const NOTHING: Counters = Counters {
     started: AtomicU64::new(0),
     finished: AtomicU64::new(0),
     allocated: AtomicU64::new(0),
@@ -36,7 +45,14 @@ const EMPTY: Row = Row {
     peak: AtomicU64::new(0),
 };
 
-static TABLE: [Row; ROWS] = [EMPTY; ROWS];
+static TABLE: [Row; ROWS] = [UNKNOWN; ROWS];
+static COUNTERS: [[Counters; ROWS]; SHARES] = [const { [NOTHING; ROWS] }; SHARES];
+
+/// An end of a request is told to the journal at once when it left so much behind or took it away, else with the next of so
+/// many that end. All are told by our own thread four times a second.
+const TOLD_AT_ONCE_BYTES: u64 = 64 << 10;
+const TOLD_EACH: u64 = 16;
+
 /// For adding a row; nobody waits for it who finds the name.
 static ADDING: Mutex<()> = Mutex::new(());
 
@@ -144,57 +160,63 @@ pub(crate) fn name(index: u16) -> &'static str {
     }
 }
 
-fn row(index: u16) -> &'static Row {
-    TABLE.get(usize::from(index)).unwrap_or(&TABLE[usize::from(OTHER)])
+/// What this thread counts for an operation.
+fn counters(index: u16) -> &'static Counters {
+    let share = &COUNTERS[exit137_journal::thread_number() % SHARES];
+    share.get(usize::from(index)).unwrap_or(&share[usize::from(OTHER)])
 }
 
 /// A request has begun.
 pub(crate) fn started(index: u16) {
-    row(index).started.fetch_add(1, Ordering::Relaxed);
+    counters(index).started.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A request has ended.
 pub(crate) fn finished(index: u16) {
-    row(index).finished.fetch_add(1, Ordering::Relaxed);
+    counters(index).finished.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A request and all that it spawned have ended.
 pub(crate) fn add(index: u16, counted: &Counted) {
-    let row = row(index);
-    row.allocated.fetch_add(counted.allocated, Ordering::Relaxed);
-    row.freed.fetch_add(counted.freed, Ordering::Relaxed);
-    if counted.peak > row.peak.load(Ordering::Relaxed) {
-        row.peak.fetch_max(counted.peak, Ordering::Relaxed);
+    let ours = counters(index);
+    ours.allocated.fetch_add(counted.allocated, Ordering::Relaxed);
+    ours.freed.fetch_add(counted.freed, Ordering::Relaxed);
+    if counted.peak > ours.peak.load(Ordering::Relaxed) {
+        ours.peak.fetch_max(counted.peak, Ordering::Relaxed);
     }
-    tell(index);
+    let much = counted.held().unsigned_abs() >= TOLD_AT_ONCE_BYTES;
+    if much || ours.finished.load(Ordering::Relaxed) % TOLD_EACH == 0 {
+        tell(index);
+    }
 }
 
 /// A large block of a request that is over was freed.
 pub(crate) fn freed_late(index: u16, bytes: u64) {
-    row(index).freed.fetch_add(bytes, Ordering::Relaxed);
+    counters(index).freed.fetch_add(bytes, Ordering::Relaxed);
 }
 
 /// About so many bytes of small blocks of `owner` were freed by `by`.
 pub(crate) fn moved(owner: u16, by: u16, bytes: i64) {
     if owner != by {
-        row(owner).moved.fetch_add(bytes, Ordering::Relaxed);
-        row(by).moved.fetch_sub(bytes, Ordering::Relaxed);
+        counters(owner).moved.fetch_add(bytes, Ordering::Relaxed);
+        counters(by).moved.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 /// Writes the totals of an operation to the journal.
 fn tell(index: u16) {
     if let Some(journal) = crate::journal() {
-        journal.set_totals(index, &totals_of(row(index)));
+        journal.set_totals(index, &totals_of(index));
     }
 }
 
 /// Writes what only changes now and then: called from our own thread.
 pub(crate) fn tell_all(background: &Counted) {
-    let row = &TABLE[usize::from(BACKGROUND)];
-    row.allocated.store(background.allocated, Ordering::Relaxed);
-    row.freed.store(background.freed, Ordering::Relaxed);
-    row.peak.store(background.peak, Ordering::Relaxed);
+    // Nothing else is booked here: the background has a context of its own.
+    let ours = &COUNTERS[0][usize::from(BACKGROUND)];
+    ours.allocated.store(background.allocated, Ordering::Relaxed);
+    ours.freed.store(background.freed, Ordering::Relaxed);
+    ours.peak.store(background.peak, Ordering::Relaxed);
     for (index, row) in TABLE.iter().enumerate() {
         if row.name.get().is_some() {
             tell(index as u16);
@@ -202,24 +224,29 @@ pub(crate) fn tell_all(background: &Counted) {
     }
 }
 
-fn totals_of(row: &Row) -> Totals {
-    Totals {
-        started: row.started.load(Ordering::Relaxed),
-        finished: row.finished.load(Ordering::Relaxed),
-        allocated: row.allocated.load(Ordering::Relaxed),
-        freed: row.freed.load(Ordering::Relaxed),
-        moved: row.moved.load(Ordering::Relaxed),
-        peak: row.peak.load(Ordering::Relaxed),
+fn totals_of(index: u16) -> Totals {
+    let mut totals = Totals::default();
+    for share in &COUNTERS {
+        let part = &share[usize::from(index) % ROWS];
+        let add = |sum: &mut u64, more: &AtomicU64| *sum = sum.wrapping_add(more.load(Ordering::Relaxed));
+        add(&mut totals.started, &part.started);
+        add(&mut totals.finished, &part.finished);
+        add(&mut totals.allocated, &part.allocated);
+        add(&mut totals.freed, &part.freed);
+        totals.moved = totals.moved.wrapping_add(part.moved.load(Ordering::Relaxed));
+        totals.peak = totals.peak.max(part.peak.load(Ordering::Relaxed));
     }
+    totals
 }
 
 /// All operations seen so far, the most retaining first.
 pub fn operations() -> Vec<OperationTotals> {
     let mut all: Vec<OperationTotals> = TABLE
         .iter()
-        .filter_map(|row| {
+        .enumerate()
+        .filter_map(|(index, row)| {
             let name = row.name.get()?.to_string();
-            let Totals { started, finished, allocated, freed, moved, peak } = totals_of(row);
+            let Totals { started, finished, allocated, freed, moved, peak } = totals_of(index as u16);
             Some(OperationTotals { name, started, finished, allocated, freed, moved, peak })
         })
         .collect();

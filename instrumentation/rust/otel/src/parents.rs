@@ -9,24 +9,26 @@ use opentelemetry::trace::SpanId;
 const REMEMBERED: usize = 8;
 
 thread_local! {
-    static LAST: Cell<[(u64, u64); REMEMBERED]> = const { Cell::new([(0, 0); REMEMBERED]) };
+    /// Span and parent, in a ring; and how many there were so far.
+    static LAST: [Cell<(u64, u64)>; REMEMBERED] = const { [const { Cell::new((0, 0)) }; REMEMBERED] };
+    static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A span has started.
 pub(crate) fn remember(span: SpanId, parent: SpanId) {
-    LAST.with(|last| {
-        let mut spans = last.get();
-        spans.copy_within(..REMEMBERED - 1, 1);
-        spans[0] = (u64::from_be_bytes(span.to_bytes()), u64::from_be_bytes(parent.to_bytes()));
-        last.set(spans);
-    });
+    let count = COUNT.get();
+    COUNT.set(count.wrapping_add(1));
+    let pair = (u64::from_be_bytes(span.to_bytes()), u64::from_be_bytes(parent.to_bytes()));
+    LAST.with(|last| last[count % REMEMBERED].set(pair));
 }
 
 /// The parent of a span that started on this thread not long ago.
 pub(crate) fn parent_of(span: SpanId) -> SpanId {
     let wanted = u64::from_be_bytes(span.to_bytes());
-    let found = LAST.with(Cell::get).into_iter().find(|(span, _)| *span == wanted && wanted != 0);
-    found.map_or(SpanId::INVALID, |(_, parent)| SpanId::from(parent))
+    let find = |last: &[Cell<(u64, u64)>; REMEMBERED]| {
+        last.iter().map(Cell::get).find(|(span, _)| *span == wanted && wanted != 0)
+    };
+    LAST.with(find).map_or(SpanId::INVALID, |(_, parent)| SpanId::from(parent))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What the last life left in flight, told to OpenTelemetry: spans with the ids they would have had, and a log record.
 
+mod memory;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -135,35 +137,17 @@ impl Instrumentation {
         std::mem::take(&mut self.previous).into_iter().filter_map(read).collect()
     }
 
-    /// Emits a log record for each earlier life that was killed: `exit137.recovered`, with how many requests were in flight
-    /// and who held the most. To be called before [`Instrumentation::recover_with`].
+    /// Emits two log records for each earlier life that was killed: `exit137.recovered`, with how many requests were in flight
+    /// and who held the most; and `exit137.journal`, with who held the memory altogether, which is what a verdict needs. To be
+    /// called before [`Instrumentation::recover_with`].
     pub fn log_recovered<P: LoggerProvider>(&self, provider: &P) {
         let logger = provider.logger("exit137");
         let lives = self.previous.iter().filter_map(|previous| {
             Some(Recovered { previous: previous.clone(), journal: previous.read().ok()? })
         });
         for previous in lives.filter(Recovered::was_killed) {
-            let mut record = logger.create_log_record();
-            record.set_event_name("exit137.recovered");
-            record.set_severity_number(Severity::Error);
-            record.set_severity_text("ERROR");
-            record.set_timestamp(time(previous.journal.seen_unix_nanos));
-            record.set_body(AnyValue::from(previous.summary()));
-            record.add_attribute("exit137.in_flight", previous.journal.in_flight.len() as i64);
-            record.add_attribute("exit137.heap.live", previous.journal.live_bytes as i64);
-            record.add_attribute("exit137.life", format!("{:016x}", previous.journal.life));
-            record.add_attribute("exit137.not_recorded", previous.journal.not_recorded as i64);
-            if let Some(request) = previous.journal.in_flight.iter().max_by_key(|request| request.held_bytes)
-            {
-                record.add_attribute("exit137.largest.operation", request.operation.clone());
-                record.add_attribute("exit137.largest.held", request.held_bytes.unwrap_or_default() as i64);
-                record.set_trace_context(
-                    TraceId::from(request.trace_id),
-                    SpanId::from(request.span_id),
-                    Some(TraceFlags::SAMPLED),
-                );
-            }
-            logger.emit(record);
+            tell_recovered(&logger, &previous);
+            tell_memory(&logger, &previous);
         }
     }
 
@@ -172,6 +156,50 @@ impl Instrumentation {
     pub fn recover_with<P: SpanProcessor + 'static>(&mut self, processor: P) -> RecoveringProcessor<P> {
         RecoveringProcessor { inner: Arc::new(processor), recovered: self.take_recovered() }
     }
+}
+
+/// A record of a killed life, dated at its last sign of life.
+fn record_of<L: Logger>(logger: &L, event_name: &'static str, journal: &Journal) -> L::LogRecord {
+    let mut record = logger.create_log_record();
+    record.set_event_name(event_name);
+    // Collectors that know an older OTLP drop the name; the attribute is what it was called before.
+    record.add_attribute("event.name", event_name);
+    record.set_timestamp(time(journal.seen_unix_nanos));
+    record
+}
+
+fn tell_recovered(logger: &impl Logger, life: &Recovered) {
+    let journal = &life.journal;
+    let mut record = record_of(logger, "exit137.recovered", journal);
+    record.set_severity_number(Severity::Error);
+    record.set_severity_text("ERROR");
+    record.set_body(AnyValue::from(life.summary()));
+    record.add_attribute("exit137.in_flight", journal.in_flight.len() as i64);
+    record.add_attribute("exit137.heap.live", journal.live_bytes as i64);
+    record.add_attribute("exit137.life", format!("{:016x}", journal.life));
+    record.add_attribute("exit137.not_recorded", journal.not_recorded as i64);
+    if let Some(request) = journal.in_flight.iter().max_by_key(|request| request.held_bytes) {
+        record.add_attribute("exit137.largest.operation", request.operation.clone());
+        record.add_attribute("exit137.largest.held", request.held_bytes.unwrap_or_default() as i64);
+        record.set_trace_context(
+            TraceId::from(request.trace_id),
+            SpanId::from(request.span_id),
+            Some(TraceFlags::SAMPLED),
+        );
+    }
+    logger.emit(record);
+}
+
+fn tell_memory(logger: &impl Logger, life: &Recovered) {
+    let journal = &life.journal;
+    let mut record = record_of(logger, "exit137.journal", journal);
+    record.set_severity_number(Severity::Info);
+    record.set_severity_text("INFO");
+    record.set_body(AnyValue::from(memory::json(journal, &life.summary())));
+    record.add_attribute("exit137.journal.pid", i64::from(journal.pid));
+    record.add_attribute("exit137.journal.live_bytes", journal.live_bytes as i64);
+    record.add_attribute("exit137.journal.in_flight", journal.in_flight.len() as i64);
+    logger.emit(record);
 }
 
 /// See [`Instrumentation::recover_with`].

@@ -94,6 +94,14 @@ fn the_next_life_tells_what_the_last_one_left() {
     let logs = logs.get_emitted_logs().unwrap();
     let body = format!("{:?}", logs[0].record.body());
     assert!(body.contains("killed with 1 requests in flight; 212 MiB live, 188 of it allocated by GET /search at src/cache.rs:41"), "{body}");
+    let body = format!("{:?}", logs[1].record.body());
+    assert!(logs[1].record.event_name() == Some("exit137.journal"), "{:?}", logs[1].record);
+    for told in [
+        r#"\"live_bytes\":222298112,\"heap\":[{\"operation\":\"GET /search\",\"place\":\"src/cache.rs:41\",\"live_bytes\":197132288,\"allocated_bytes\":197132288}]"#,
+        r#"{\"name\":\"GET /search\",\"finished\":0,\"retained_bytes\":0,\"peak_bytes\":0}"#,
+    ] {
+        assert!(body.contains(told), "{told} in {body}");
+    }
     drop(exit137);
     let _ = std::fs::remove_dir_all(&folder);
 }

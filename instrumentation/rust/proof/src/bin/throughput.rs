@@ -1,5 +1,6 @@
-//! Throughput and processor time a request of one service, five ways: without instrumentation, with the article's two reads,
-//! with plain OpenTelemetry tracing, with the counting allocator alone, and with exit137. Load comes from `wrk`; spans go as
+//! Throughput and processor time a request of one service, six ways: without instrumentation, with the article's two reads,
+//! with plain OpenTelemetry tracing, with the counting allocator besides, with each request measured besides (journal, allocator and
+//! counts, as the article's reads measure it: nothing of it goes out), and with exit137 as it is meant to be. Load comes from `wrk`; spans go as
 //! OTLP over a socket to a receiver that counts them.
 //!
 //! A machine is never quiet. So all ways run side by side and are asked in turns, a second each, the two that matter most twice
@@ -18,21 +19,23 @@ use proof::sink::{Count, Sink};
 use proof::{argument, number, orders, processor_nanos};
 
 /// Name, program, arguments.
-const WAYS: [(&str, &str, &[&str]); 5] = [
+const WAYS: [(&str, &str, &[&str]); 6] = [
     ("none", "plain", &["--mode", "none"]),
     ("article", "plain", &["--mode", "article"]),
     ("plain OpenTelemetry", "plain", &["--mode", "otel"]),
     ("plain OpenTelemetry, counting allocator", "counted", &["--layer", "no"]),
+    ("plain OpenTelemetry, measured requests", "counted", &["--layer", "alone"]),
     ("exit137", "counted", &[]),
 ];
 const NONE: usize = 0;
 const ARTICLE: usize = 1;
 const PLAIN: usize = 2;
 const ALLOCATOR: usize = 3;
-const OURS: usize = 4;
+const MEASURED: usize = 4;
+const OURS: usize = 5;
 
 /// Who is asked in a turn, forwards in one and backwards in the next.
-const ORDER: [usize; 7] = [NONE, ARTICLE, ALLOCATOR, PLAIN, OURS, OURS, PLAIN];
+const ORDER: [usize; 8] = [NONE, ARTICLE, ALLOCATOR, MEASURED, PLAIN, OURS, OURS, PLAIN];
 
 /// Connections that ask at once.
 const CONNECTIONS: &str = "-c32";
@@ -60,8 +63,9 @@ fn without_network(path: &str, turns: u64) -> std::io::Result<()> {
         println!("{path} without a network: {:<40} {nanos:>7.0} ns of processor time a request", way.0);
     }
     println!(
-        "{path} without a network: the article adds {:.0} ns, exit137 to plain OpenTelemetry {:.0} ns",
+        "{path} without a network: the article adds {:.0} ns; to plain OpenTelemetry measuring adds {:.0} ns, exit137 {:.0} ns",
         least[ARTICLE] - least[NONE],
+        least[MEASURED] - least[PLAIN],
         least[OURS] - least[PLAIN],
     );
     Ok(())
@@ -179,6 +183,7 @@ fn with_network(path: &str) -> std::io::Result<()> {
     }
     let counts: Vec<Count> = sinks.iter().map(Sink::count).collect();
     tell(path, &turns, &all, &counts);
+    tell_readings(path, &turns);
     Ok(())
 }
 
@@ -198,8 +203,9 @@ fn tell(path: &str, turns: &Turns, requests: &[f64; WAYS.len()], counts: &[Count
     let more = |way: usize, than: usize| turns.iter().map(move |row| row[way].micros - row[than].micros);
     println!("{path} processor time that the article adds: {}", spread(more(ARTICLE, NONE), "µs"));
     println!("{path} that plain OpenTelemetry adds: {}", spread(more(PLAIN, NONE), "µs"));
+    println!("{path} that measuring requests adds to it: {}", spread(more(MEASURED, PLAIN), "µs"));
     println!("{path} that exit137 adds to plain OpenTelemetry: {}", spread(more(OURS, PLAIN), "µs"));
-    for way in [ALLOCATOR, OURS] {
+    for way in [ALLOCATOR, MEASURED, OURS] {
         let against = |of: fn(&Turn) -> f64| {
             turns.iter().map(move |row| (of(&row[way]) / of(&row[PLAIN]) - 1.0) * 100.0)
         };
@@ -208,6 +214,20 @@ fn tell(path: &str, turns: &Turns, requests: &[f64; WAYS.len()], counts: &[Count
             WAYS[way].0,
             spread(against(|turn| turn.rate), "%"),
             spread(against(|turn| turn.micros), "%"),
+        );
+    }
+}
+
+/// What a request costs more, in the two readings: what is measured (as the article measures: nothing goes out), and all of it, with
+/// what is exported. Both in whole services in the same turns; `cost` measures the first one alone in a loop.
+fn tell_readings(path: &str, turns: &Turns) {
+    let more = |way: usize, than: usize| median(turns.iter().map(|row| row[way].micros - row[than].micros));
+    let article = more(ARTICLE, NONE);
+    for (what, way) in [("measuring a request", MEASURED), ("all of it, exported", OURS)] {
+        let ours = more(way, PLAIN);
+        println!(
+            "| {path}, in a whole service: {what} | {ours:.2} µs | the article's reads {article:.2} µs | 1/{:.0} (bar 1/50) |",
+            article / ours.max(0.001)
         );
     }
 }
