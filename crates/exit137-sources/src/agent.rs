@@ -1,5 +1,5 @@
 //! The log records that `exit137 agent` sends: how they are written, and how they become observations again. `docs/agent.md`
-//! describes them for other readers.
+//! describes them for other readers. What a journal says of memory is also sent by the process that finds it.
 //!
 //! A record's event name says what it is; its body is JSON, a superset of its attributes. So any backend can filter and count
 //! by attributes, and nothing of what the kernel said is lost for a verdict.
@@ -413,7 +413,7 @@ impl JournalBody {
         attributes.extend(more);
         let resource = observations.intern_resource(attributes);
         observations.journals.push(JournalLife {
-            file: "exit137 agent".to_owned(),
+            file: JOURNAL.to_owned(),
             resource,
             pid: self.pid,
             started: time(self.started_unix_nanos),

@@ -132,13 +132,9 @@ def recovered(spans):
 
 
 def heap_of_latest(since):
-    """The body of the record that tells who held the memory, by its name or by the attribute that was the name's place before."""
-    for record in Backend.logs[since:]:
-        names = [pair.value.string_value for pair in record.attributes if pair.key == "event.name"]
-        if "exit137.journal" in names:
-            print(f"event name {record.event_name!r}, attribute {names}")
-            return json.loads(record.body.string_value)
-    return None
+    """The body of the record that tells who held the memory."""
+    bodies = (record.body.string_value for record in Backend.logs[since:] if record.event_name == "exit137.journal")
+    return next((json.loads(body) for body in bodies), None)
 
 
 def kill_once(program, folder, collector_port):

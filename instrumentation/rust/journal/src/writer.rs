@@ -501,12 +501,15 @@ fn write_request(words: &[AtomicU64], sequence: u64, tag: u16, request: &Request
         u64::from_le_bytes(request.parent_span_id),
         u64::from_le_bytes(shape),
     ];
-    let packed = text.words();
-    let payload = fixed.iter().chain(&packed[..self::words(text.len())]);
     let mut sum = checksum::begin(sequence);
-    for (at, word) in payload.enumerate() {
-        words[slot::START + at].store(*word, Ordering::Relaxed);
-        sum = checksum::add(sum, *word);
-    }
+    let mut places = words[slot::START..].iter();
+    let mut put = |word: u64| {
+        if let Some(place) = places.next() {
+            place.store(word, Ordering::Relaxed);
+        }
+        sum = checksum::add(sum, word);
+    };
+    fixed.into_iter().for_each(&mut put);
+    text.words().into_iter().take(self::words(text.len())).for_each(&mut put);
     sum
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Average bytes between two heap samples.
 const SAMPLE_BYTES: u64 = 512 << 10;
 
-/// Heap samples a second that are too many: each takes some microseconds, so this is a thousandth of a core.
-const SAMPLES_PER_SECOND_MAX: u64 = 256;
+/// Heap samples a second that are too many: each takes ten microseconds or so, so this is a thousandth of a core.
+const SAMPLES_PER_SECOND_MAX: u64 = 128;
 
 /// From here on a request or a phase has grown much: 50 MB.
 const HIGH_GROWTH_BYTES: u64 = 50 * 1024 * 1024;

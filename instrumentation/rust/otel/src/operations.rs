@@ -86,9 +86,16 @@ impl OperationTotals {
 }
 
 fn hash(name: &str) -> usize {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |sum, byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    }) as usize
+    let word = |bytes: &[u8]| {
+        let mut word = [0; 8];
+        word[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(word)
+    };
+    let chunks = name.as_bytes().chunks_exact(8);
+    let last = word(chunks.remainder());
+    let words = chunks.map(word).chain([last]);
+    let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    words.fold(name.len() as u64, mix) as usize
 }
 
 /// Rows in which a name may be, in the order of trying.

@@ -162,8 +162,6 @@ impl Instrumentation {
 fn record_of<L: Logger>(logger: &L, event_name: &'static str, journal: &Journal) -> L::LogRecord {
     let mut record = logger.create_log_record();
     record.set_event_name(event_name);
-    // Collectors that know an older OTLP drop the name; the attribute is what it was called before.
-    record.add_attribute("event.name", event_name);
     record.set_timestamp(time(journal.seen_unix_nanos));
     record
 }

@@ -29,7 +29,8 @@ use crate::{metrics, operations, phase};
 /// `Router::new().route(…).layer(MemoryLayer::new())`; with tonic, `Server::builder().layer(MemoryLayer::new())`.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryLayer {
-    headers: Vec<&'static str>,
+    /// Not made in [`Layer::layer`]: axum calls that for each request.
+    shared: Arc<Shared>,
 }
 
 impl MemoryLayer {
@@ -40,9 +41,9 @@ impl MemoryLayer {
 
     /// A request header that the journal keeps, so that it is known after a kill: a tenant, a request id. Lower case.
     #[must_use]
-    pub fn with_header(mut self, name: &'static str) -> Self {
-        self.headers.push(name);
-        self
+    pub fn with_header(self, name: &'static str) -> Self {
+        let headers = self.shared.headers.iter().copied().chain([name]).collect();
+        Self { shared: Arc::new(Shared { headers, tracer: OnceLock::new() }) }
     }
 }
 
@@ -50,8 +51,7 @@ impl<S> Layer<S> for MemoryLayer {
     type Service = MemoryService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let shared = Shared { headers: self.headers.clone(), tracer: OnceLock::new() };
-        MemoryService { inner, shared: Arc::new(shared) }
+        MemoryService { inner, shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -63,7 +63,7 @@ pub struct MemoryService<S> {
 }
 
 /// What all requests of one layer have in common.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     headers: Vec<&'static str>,
     /// Of the global provider, from the first span that it really made: a service may set its provider late.

@@ -3,8 +3,8 @@
 //! counts, as the article's reads measure it: nothing of it goes out), and with exit137 as it is meant to be. Load comes from `wrk`; spans go as
 //! OTLP over a socket to a receiver that counts them.
 //!
-//! A machine is never quiet. So all ways run side by side and are asked in turns, a second each, the two that matter most twice
-//! in each turn, first and last of four, so that a machine that grows slower is slower for both. Each turn's results are
+//! A machine is never quiet. So all ways run side by side and are asked in turns, a second each, and again in the opposite
+//! order, so that a machine that grows slower is slower for all. Each turn's results are
 //! compared with those of plain OpenTelemetry in the same turn, and what is told is the median of these comparisons. All
 //! processes are started anew for each round, because a process is as fast as its memory lies.
 //!
@@ -35,7 +35,8 @@ const MEASURED: usize = 4;
 const OURS: usize = 5;
 
 /// Who is asked in a turn, forwards in one and backwards in the next.
-const ORDER: [usize; 8] = [NONE, ARTICLE, ALLOCATOR, MEASURED, PLAIN, OURS, OURS, PLAIN];
+const ORDER: [usize; 12] =
+    [NONE, ARTICLE, ARTICLE, NONE, ALLOCATOR, MEASURED, PLAIN, OURS, OURS, PLAIN, MEASURED, ALLOCATOR];
 
 /// Connections that ask at once.
 const CONNECTIONS: &str = "-c32";
