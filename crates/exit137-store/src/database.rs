@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// From this version on, names are numbers, and SQL cannot make them.
@@ -187,7 +188,7 @@ mod tests {
         open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = open(&path).err().unwrap();
         assert!(!error.is_damage());
-        let expected = format!("{}: schema 99: this version of exit137 reads up to 4", path.display());
+        let expected = format!("{}: schema 99: this version of exit137 reads up to 5", path.display());
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -32,7 +32,7 @@ mod writer;
 
 pub use catalogue::{Container, ContainerFilter, Dropped, Reason};
 pub use database::DatabaseError;
-pub use incidents::{Incident, IncidentFilter, Incidents, Kill, Life, Page, Sort};
+pub use incidents::{Incident, IncidentFilter, Incidents, Page, Sort};
 pub use options::StoreOptions;
 pub use piece::{ContainerId, Encoding, Found, Identity, Kind, Piece};
 pub use reading::{Query, ReadSummary};

@@ -15,7 +15,7 @@ use crate::catalogue::{self, Container, ContainerFilter, Dropped, Mark, Pending}
 use crate::clock::{Clock, wall_seconds};
 use crate::database::{self, DatabaseError};
 use crate::direct::Aligned;
-use crate::incidents::{self, Incident, IncidentFilter, Incidents, Kill, Life, Page};
+use crate::incidents::{self, Incident, IncidentFilter, Incidents, Page};
 use crate::options::StoreOptions;
 use crate::piece::{ContainerId, Found, Piece};
 use crate::reading::{Query, ReadSummary, Reading};
@@ -256,31 +256,6 @@ impl Store {
     /// A page of the incidents that pass a filter.
     pub fn incidents(&self, filter: &IncidentFilter, page: Page) -> Result<Incidents, DatabaseError> {
         self.inner.with_database(|database| incidents::list(database, filter, page))
-    }
-
-    /// Saves kills in place of those with the same keys.
-    pub fn put_kills(&self, kills: &[Kill]) -> Result<(), DatabaseError> {
-        self.inner.with_database(|database| incidents::put_kills(database, kills))
-    }
-
-    /// The kills between two times, of one incident or of all.
-    pub fn kills(
-        &self,
-        from: UnixNanos,
-        to: UnixNanos,
-        incident: Option<&str>,
-    ) -> Result<Vec<Kill>, DatabaseError> {
-        self.inner.with_database(|database| incidents::kills(database, from, to, incident))
-    }
-
-    /// Saves lives in place of those with the same keys.
-    pub fn put_lives(&self, lives: &[Life]) -> Result<(), DatabaseError> {
-        self.inner.with_database(|database| incidents::put_lives(database, lives))
-    }
-
-    /// At most `count` lives of a workload, the last started first.
-    pub fn lives(&self, namespace: &str, workload: &str, count: u32) -> Result<Vec<Life>, DatabaseError> {
-        self.inner.with_database(|database| incidents::lives(database, namespace, workload, count))
     }
 
     /// How full it is, and how far back it reaches.
