@@ -56,68 +56,110 @@ impl<A> Allocator<A> {
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps the contract of `alloc`, which is the contract of this.
-        let block = unsafe { self.inner.alloc(layout) };
-        allocated(block, layout.size());
-        block
+        // The common way ends in the call of `inner`, with nothing to come back to; so do those below.
+        if count_allocated(layout.size()) {
+            // SAFETY: the caller keeps the contract of `alloc`, which is the contract of this.
+            return alloc_watched(layout.size(), || unsafe { self.inner.alloc(layout) });
+        }
+        // SAFETY: as above.
+        unsafe { self.inner.alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if count_allocated(layout.size()) {
+            // SAFETY: as above.
+            return alloc_watched(layout.size(), || unsafe { self.inner.alloc_zeroed(layout) });
+        }
         // SAFETY: as above.
-        let block = unsafe { self.inner.alloc_zeroed(layout) };
-        allocated(block, layout.size());
-        block
+        unsafe { self.inner.alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // Before the block is free: after that somebody else may get it, and write it down anew.
-        freed(block, layout.size());
+        count_freed(layout.size());
+        if blocks::may_know(block as usize) {
+            // SAFETY: as above.
+            return unsafe { self.free_known(block, layout) };
+        }
         // SAFETY: as above.
         unsafe { self.inner.dealloc(block, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let written_down = blocks::take(block as usize);
-        // SAFETY: as above.
-        let new = unsafe { self.inner.realloc(block, layout, new_size) };
-        if new.is_null() {
-            // The old block stands.
-            if let Some(entry) = written_down {
-                blocks::put_back(block as usize, entry);
-            }
-            return new;
+        count_freed(layout.size());
+        if count_allocated(new_size) || blocks::may_know(block as usize) {
+            // SAFETY: as above.
+            return unsafe { self.realloc_known(block, layout, new_size) };
         }
+        // SAFETY: as above.
+        unsafe { self.inner.realloc(block, layout, new_size) }
+    }
+}
+
+impl<A: GlobalAlloc> Allocator<A> {
+    /// Frees a block that may be written down. It is taken out first: once free, somebody else may get it, and write it down anew.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_known(&self, block: *mut u8, layout: Layout) {
+        if let Some(entry) = blocks::take(block as usize) {
+            THREAD.with(|thread| sampler::after_free(thread, layout.size(), &entry));
+        }
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { self.inner.dealloc(block, layout) }
+    }
+
+    /// Both: the old block may be written down, and somebody may have to look at the new one.
+    #[cold]
+    #[inline(never)]
+    unsafe fn realloc_known(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let entry = blocks::take(block as usize);
+        // SAFETY: the caller keeps the contract of `realloc`.
+        let new = unsafe { self.inner.realloc(block, layout, new_size) };
         THREAD.with(|thread| {
-            thread.count_freed(layout.size());
-            if let Some(entry) = written_down {
+            if new.is_null() {
+                // The old block stands.
+                thread.uncount_freed(layout.size());
+                thread.uncount_allocated(new_size);
+                if let Some(entry) = entry {
+                    blocks::put(block as usize, &entry);
+                }
+                return;
+            }
+            if let Some(entry) = entry {
                 sampler::after_free(thread, layout.size(), &entry);
             }
+            if thread.must_look(new_size) {
+                sampler::after_alloc(thread, new as usize, new_size);
+            }
         });
-        allocated(new, new_size);
         new
     }
 }
 
+/// Counts before there is a block. A small one that the allocator then refuses stays counted: that is the end of the process.
 #[inline(always)]
-fn allocated(block: *mut u8, bytes: usize) {
-    if !block.is_null() {
-        THREAD.with(|thread| {
-            if thread.count_allocated(bytes) {
-                sampler::after_alloc(thread, block as usize, bytes);
-            }
-        });
-    }
+fn count_allocated(bytes: usize) -> bool {
+    THREAD.with(|thread| thread.count_allocated(bytes))
 }
 
 #[inline(always)]
-fn freed(block: *mut u8, bytes: usize) {
+fn count_freed(bytes: usize) {
+    THREAD.with(|thread| thread.count_freed(bytes));
+}
+
+/// An allocation after which somebody must look.
+#[cold]
+#[inline(never)]
+fn alloc_watched(bytes: usize, alloc: impl FnOnce() -> *mut u8) -> *mut u8 {
+    let block = alloc();
     THREAD.with(|thread| {
-        thread.count_freed(bytes);
-        if let Some(entry) = blocks::take(block as usize) {
-            sampler::after_free(thread, bytes, &entry);
+        if block.is_null() {
+            thread.uncount_allocated(bytes);
+        } else {
+            sampler::after_alloc(thread, block as usize, bytes);
         }
     });
+    block
 }

@@ -71,10 +71,6 @@ fn tell_high_growth(span: &SpanRef<'_>, label: &str, delta: i64) {
     }
 }
 
-/// Attributes that [`describe_request`] adds to nearly every span, and one of the caller's: a span that reserves room for them
-/// does not grow.
-pub(crate) const REQUEST_ATTRIBUTES: usize = 2;
-
 /// From here on `memory.request.*` says more than 0.0 MB. Most requests retain nothing, and attributes that say so cost more
 /// than all the counting: they are made, encoded, sent and stored.
 const REQUEST_MB_FROM: u64 = 100 << 10;
@@ -83,20 +79,21 @@ const REQUEST_MB_FROM: u64 = 100 << 10;
 /// what one request retained. Blocks from this size on have an owner, so that what they add up to is known.
 const RETAINED_FROM: u64 = LARGE_BYTES as u64;
 
-/// A peak below is not known: see [`Usage::peak`].
-const PEAK_FROM: u64 = HAND_OVER_BYTES as u64;
+/// Less is nothing to tell of one request, and a peak below is not known: see [`Usage::peak`].
+const TOLD_FROM: u64 = HAND_OVER_BYTES as u64;
 
-/// What a request has used, as attributes of its span; `also` goes with them. Only what is news: without `.retained` the
-/// request freed what it allocated, give or take [`RETAINED_FROM`].
+/// What a request has used, as attributes of its span; `also` goes with them. Only what is news: without `.allocated` it was less
+/// than [`TOLD_FROM`], and without `.retained` the request freed what it allocated, give or take [`RETAINED_FROM`].
 pub(crate) fn describe_request(span: &SpanRef<'_>, usage: &Usage, also: Option<KeyValue>) {
-    let allocated = KeyValue::new("exit137.memory.allocated", usage.allocated as i64);
-    let peak = usage.peak >= PEAK_FROM;
+    let allocated = usage.allocated >= TOLD_FROM;
+    let peak = usage.peak >= TOLD_FROM;
     let retained = usage.retained.unsigned_abs() >= RETAINED_FROM;
+    let allocated = allocated.then(|| KeyValue::new("exit137.memory.allocated", usage.allocated as i64));
     let peak = peak.then(|| KeyValue::new("exit137.memory.peak", usage.peak as i64));
     let freed = retained.then(|| KeyValue::new("exit137.memory.freed", usage.freed));
     let retained = retained.then(|| KeyValue::new("exit137.memory.retained", usage.retained));
     // All under one lock.
-    span.set_attributes([also, Some(allocated), peak, freed, retained].into_iter().flatten());
+    span.set_attributes([also, allocated, peak, freed, retained].into_iter().flatten());
     if usage.retained.unsigned_abs() >= REQUEST_MB_FROM {
         span.set_attributes([
             KeyValue::new("memory.request.before_mb", 0.0),

@@ -11,7 +11,6 @@ use axum::extract::{MatchedPath, Path, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::get;
-use exit137_otel::{Begin, Request as Counted, Scope};
 use opentelemetry::propagation::Extractor;
 use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
@@ -179,24 +178,12 @@ impl Extractor for Headers<'_> {
 
 /// Middleware: plain OpenTelemetry tracing, one SERVER span a request, as contrib's layers make it.
 pub async fn traced(request: Request<Body>, next: Next) -> Response {
-    answer_traced(request, next, false).await
-}
-
-/// [`traced`], and each request is in the journal and its memory is counted, of which nobody is told: what the article's two reads
-/// do, they do like this.
-pub async fn measured(request: Request<Body>, next: Next) -> Response {
-    answer_traced(request, next, true).await
-}
-
-async fn answer_traced(request: Request<Body>, next: Next, measure: bool) -> Response {
     let caller = global::get_text_map_propagator(|it| it.extract(&Headers(request.headers())));
     let route =
         request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
     let tracer = global::tracer("proof");
-    let name = format!("{} {route}", request.method());
-    let counted = measure.then(|| name.clone());
     let builder = tracer
-        .span_builder(name)
+        .span_builder(format!("{} {route}", request.method()))
         .with_kind(SpanKind::Server)
         .with_start_time(SystemTime::now())
         .with_attributes(vec![
@@ -205,10 +192,7 @@ async fn answer_traced(request: Request<Body>, next: Next, measure: bool) -> Res
             KeyValue::new("http.route", route),
         ]);
     let context = caller.with_span(tracer.build_with_context(builder, &caller));
-    let begun = counted.map(|name| Counted::begin(&Begin::server(&name, context.span().span_context())));
-    let scope = begun.as_ref().map(Counted::scope);
-    let response = WithSpan { future: Box::pin(next.run(request)), context: context.clone(), scope }.await;
-    drop(begun);
+    let response = WithSpan { future: Box::pin(next.run(request)), context: context.clone() }.await;
     context
         .span()
         .set_attribute(KeyValue::new("http.response.status_code", i64::from(response.status().as_u16())));
@@ -219,7 +203,6 @@ async fn answer_traced(request: Request<Body>, next: Next, measure: bool) -> Res
 struct WithSpan<F> {
     future: std::pin::Pin<Box<F>>,
     context: Context,
-    scope: Option<Scope>,
 }
 
 impl<F: std::future::Future> std::future::Future for WithSpan<F> {
@@ -230,9 +213,7 @@ impl<F: std::future::Future> std::future::Future for WithSpan<F> {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<F::Output> {
         let _attached = self.context.clone().attach();
-        let this = &mut *self;
-        let _entered = this.scope.as_ref().map(Scope::enter);
-        this.future.as_mut().poll(cx)
+        self.future.as_mut().poll(cx)
     }
 }
 

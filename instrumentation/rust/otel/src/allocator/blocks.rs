@@ -61,8 +61,6 @@ const SLOT: Slot = Slot {
 /// Zeros, so it lies in .bss: a page of it costs memory when it is first used.
 static SLOTS: [[Slot; WAYS]; BUCKETS] = [const { [SLOT; WAYS] }; BUCKETS];
 static COUNTS: [AtomicU8; COUNTERS] = [const { AtomicU8::new(0) }; COUNTERS];
-/// Blocks that found no slot.
-pub(crate) static NOT_WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 fn hash(address: usize) -> u64 {
     ((address >> NEIGHBOURS_SHIFT) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
@@ -98,13 +96,7 @@ pub(crate) fn put(address: usize, entry: &Entry) -> bool {
         }
     }
     uncount(counter);
-    NOT_WRITTEN.fetch_add(1, Ordering::Relaxed);
     false
-}
-
-/// Writes down again what [`take`] took.
-pub(crate) fn put_back(address: usize, entry: Entry) {
-    put(address, &entry);
 }
 
 fn uncount(counter: &AtomicU8) {
@@ -113,15 +105,14 @@ fn uncount(counter: &AtomicU8) {
     let _ = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
 }
 
-/// Takes what is known of a block.
+/// False when nothing is known of a block, true when there may be something to [`take`].
 #[inline(always)]
-pub(crate) fn take(address: usize) -> Option<Entry> {
-    if counter(address).load(Ordering::Relaxed) == 0 { None } else { take_slowly(address) }
+pub(crate) fn may_know(address: usize) -> bool {
+    counter(address).load(Ordering::Relaxed) != 0
 }
 
-#[cold]
-#[inline(never)]
-fn take_slowly(address: usize) -> Option<Entry> {
+/// Takes what is known of a block.
+pub(crate) fn take(address: usize) -> Option<Entry> {
     let slot = buckets(address).flatten().find(|slot| slot.address.load(Ordering::Acquire) == address)?;
     let what = slot.what.load(Ordering::Relaxed);
     let entry = Entry {

@@ -57,14 +57,24 @@ impl Thread {
     /// Counts an allocation. True when somebody must look.
     #[inline(always)]
     pub(super) fn count_allocated(&self, bytes: usize) -> bool {
-        let left = self.left.get().wrapping_sub(bytes as i64);
-        self.left.set(left);
-        left < 0 || bytes >= LARGE_BYTES
+        self.left.set(self.left.get().wrapping_sub(bytes as i64));
+        self.must_look(bytes)
+    }
+
+    /// Whether somebody must look at a block of this size that was just counted.
+    #[inline(always)]
+    pub(super) fn must_look(&self, bytes: usize) -> bool {
+        self.left.get() < 0 || bytes >= LARGE_BYTES
     }
 
     #[inline(always)]
     pub(super) fn count_freed(&self, bytes: usize) {
         self.freed.set(self.freed.get().wrapping_add(bytes as i64));
+    }
+
+    /// Takes back what [`Thread::count_allocated`] counted: there was no room.
+    pub(super) fn uncount_allocated(&self, bytes: usize) {
+        self.left.set(self.left.get().wrapping_add(bytes as i64));
     }
 
     /// Takes back what [`Thread::count_freed`] counted: somebody else is credited.

@@ -1,5 +1,6 @@
 //! Which stacks have a row in the journal: the first ones at once, later the largest.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use exit137_journal::{HeapRowText, Writer};
@@ -14,6 +15,10 @@ const LARGER_BY: u64 = 4;
 
 /// Stacks that hold less go without names: they are no answer, and reading debug information takes memory.
 const NAMED_BYTES: u64 = 2 << 20;
+
+/// Looks in a row at which a stack held that much before it gets names. Where memory comes and goes, one sample may stand for
+/// megabytes and be gone at the next look; to read debug information for each of those cost more than all else together.
+const NAMED_AFTER_LOOKS: u32 = 3;
 
 /// In [`Stack::row`]: being written. No row number is that large.
 const CLAIMED: u64 = u32::MAX as u64;
@@ -53,6 +58,8 @@ fn row_of(stack: &Stack) -> Option<u32> {
 #[derive(Debug, Default)]
 pub(crate) struct Ranking {
     named: Vec<u64>,
+    /// By key, of the stacks that held [`NAMED_BYTES`] at the last look: at how many looks in a row.
+    large: HashMap<u64, u32>,
     pub(crate) names: names::Names,
 }
 
@@ -65,8 +72,14 @@ impl Ranking {
         if NEXT_ROW.load(Ordering::Relaxed) >= journal.heap_rows() {
             self.hand_rows_over(journal, &all);
         }
+        let before = std::mem::take(&mut self.large);
         for (stack, _) in all.into_iter().take_while(|(_, live)| *live >= NAMED_BYTES) {
-            self.name_row(journal, stack);
+            let key = stack.key.load(Ordering::Relaxed);
+            let looks = before.get(&key).map_or(1, |looks| looks.saturating_add(1));
+            self.large.insert(key, looks);
+            if looks >= NAMED_AFTER_LOOKS {
+                self.name_row(journal, stack);
+            }
         }
         self.names.unload();
     }

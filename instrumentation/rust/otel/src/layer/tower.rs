@@ -264,8 +264,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 fn span_of<B>(request: &HttpRequest<B>, name: &Named, start: SystemTime) -> SpanBuilder {
-    // Room for what the request has used, too: the list does not grow later.
-    let mut attributes = Vec::with_capacity(4 + phase::REQUEST_ATTRIBUTES);
+    // Room for the status, too: the list of an ordinary request does not grow later.
+    let mut attributes = Vec::with_capacity(5);
     if name.grpc {
         attributes.push(KeyValue::new("rpc.system.name", "grpc"));
         attributes.push(KeyValue::new("rpc.method", name.operation.clone()));

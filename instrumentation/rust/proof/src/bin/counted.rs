@@ -1,5 +1,4 @@
-//! The service with exit137. `--journal FILE`, `--seed N`; `--article 1` runs the article's method beside it. `--layer no` leaves
-//! only the allocator of it, `--layer alone` measures each request, and no more: the span is plain OpenTelemetry's.
+//! The service with exit137. `--journal FILE`, `--seed N`; `--article 1` runs the article's method beside it.
 
 use axum::middleware::from_fn;
 use exit137_otel::{Allocator, Config, MemoryLayer};
@@ -24,11 +23,5 @@ async fn main() -> std::io::Result<()> {
     if argument("--article").is_some() {
         router = router.layer(from_fn(article::around));
     }
-    let traced = from_fn(service::traced);
-    let router = match argument("--layer").as_deref() {
-        Some("no") => router.layer(traced),
-        Some("alone") => router.layer(from_fn(service::measured)),
-        _ => router.layer(MemoryLayer::new()),
-    };
-    serve_or_measure(router).await
+    serve_or_measure(router.layer(MemoryLayer::new())).await
 }

@@ -1,15 +1,13 @@
-//! Throughput and processor time a request of one service, six ways: without instrumentation, with the article's two reads,
-//! with plain OpenTelemetry tracing, with the counting allocator besides, with each request measured besides (journal, allocator and
-//! counts, as the article's reads measure it: nothing of it goes out), and with exit137 as it is meant to be. Load comes from `wrk`; spans go as
-//! OTLP over a socket to a receiver that counts them.
+//! Throughput and processor time a request of one service, four ways: without instrumentation, with the article's two reads,
+//! with plain OpenTelemetry tracing, and with exit137. Load comes from `wrk`; spans go as OTLP over a socket to a receiver that
+//! counts them.
 //!
-//! A machine is never quiet. So all ways run side by side and are asked in turns, a second each, and again in the opposite
-//! order, so that a machine that grows slower is slower for all. Each turn's results are
-//! compared with those of plain OpenTelemetry in the same turn, and what is told is the median of these comparisons. All
-//! processes are started anew for each round, because a process is as fast as its memory lies.
+//! A machine is never quiet. So all ways run side by side and are asked in turns of a second, forwards and then backwards, so
+//! that a machine that grows slower is slower for all. All processes are started anew for each round, because a process is as
+//! fast as its memory lies: a round is what is compared, way by way, and what is told is the median of the rounds and between
+//! which of them it lies with 95 % confidence, whatever the distribution.
 //!
-//! `throughput --rounds 5 --turns 6 --seconds 1 --path /work`; `--network no` leaves the load out, and calls the service as
-//! hyper would.
+//! `throughput --rounds 12 --turns 2 --path /work`; `--network no` leaves the load out, and calls the service as hyper would.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -19,24 +17,22 @@ use proof::sink::{Count, Sink};
 use proof::{argument, number, orders, processor_nanos};
 
 /// Name, program, arguments.
-const WAYS: [(&str, &str, &[&str]); 6] = [
+const WAYS: [(&str, &str, &[&str]); 4] = [
     ("none", "plain", &["--mode", "none"]),
     ("article", "plain", &["--mode", "article"]),
     ("plain OpenTelemetry", "plain", &["--mode", "otel"]),
-    ("plain OpenTelemetry, counting allocator", "counted", &["--layer", "no"]),
-    ("plain OpenTelemetry, measured requests", "counted", &["--layer", "alone"]),
     ("exit137", "counted", &[]),
 ];
 const NONE: usize = 0;
 const ARTICLE: usize = 1;
 const PLAIN: usize = 2;
-const ALLOCATOR: usize = 3;
-const MEASURED: usize = 4;
-const OURS: usize = 5;
+const OURS: usize = 3;
 
-/// Who is asked in a turn, forwards in one and backwards in the next.
-const ORDER: [usize; 12] =
-    [NONE, ARTICLE, ARTICLE, NONE, ALLOCATOR, MEASURED, PLAIN, OURS, OURS, PLAIN, MEASURED, ALLOCATOR];
+/// Who is asked in a turn, and in the next.
+const ORDERS: [[usize; 8]; 2] = [
+    [NONE, ARTICLE, PLAIN, OURS, OURS, PLAIN, ARTICLE, NONE],
+    [ARTICLE, NONE, OURS, PLAIN, PLAIN, OURS, NONE, ARTICLE],
+];
 
 /// Connections that ask at once.
 const CONNECTIONS: &str = "-c32";
@@ -64,9 +60,8 @@ fn without_network(path: &str, turns: u64) -> std::io::Result<()> {
         println!("{path} without a network: {:<40} {nanos:>7.0} ns of processor time a request", way.0);
     }
     println!(
-        "{path} without a network: the article adds {:.0} ns; to plain OpenTelemetry measuring adds {:.0} ns, exit137 {:.0} ns",
+        "{path} without a network: the article adds {:.0} ns; exit137 adds {:.0} ns to plain OpenTelemetry",
         least[ARTICLE] - least[NONE],
-        least[MEASURED] - least[PLAIN],
         least[OURS] - least[PLAIN],
     );
     Ok(())
@@ -94,12 +89,11 @@ impl Service {
         Ok(Self { child, port: line.trim().parse().unwrap_or(0) })
     }
 
-    /// Asks for some seconds.
-    fn load(&self, path: &str, seconds: &str) -> std::io::Result<Turn> {
+    /// Asks for a second.
+    fn load(&self, path: &str) -> std::io::Result<Load> {
         let before = processor_nanos(self.child.id());
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let output =
-            Command::new("wrk").args(["-t1", CONNECTIONS, &format!("-d{seconds}"), &url]).output()?;
+        let output = Command::new("wrk").args(["-t1", CONNECTIONS, "-d1s", &url]).output()?;
         let spent = processor_nanos(self.child.id()).saturating_sub(before);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() || text.contains("Non-2xx") {
@@ -110,7 +104,7 @@ impl Service {
         let number =
             |text: Option<&str>| text.and_then(|text| text.trim().parse::<f64>().ok()).unwrap_or(0.0);
         let requests = number(count.map(|(count, _)| count));
-        Ok(Turn { requests, rate: number(rate), micros: spent as f64 / 1000.0 / requests.max(1.0) })
+        Ok(Load { requests, rate: number(rate), micros: spent as f64 / 1000.0 })
     }
 }
 
@@ -121,116 +115,111 @@ impl Drop for Service {
     }
 }
 
-/// What one way did in one turn: requests, requests a second, processor microseconds a request.
+/// What one way did: requests, requests a second (of several loads: their sum), processor microseconds.
 #[derive(Debug, Clone, Copy, Default)]
-struct Turn {
+struct Load {
     requests: f64,
     rate: f64,
     micros: f64,
 }
 
-impl Turn {
-    /// Both together, of the same length.
-    fn and(self, next: Self) -> Self {
-        if self.requests == 0.0 {
-            return next;
-        }
-        let requests = self.requests + next.requests;
-        let micros = (self.micros * self.requests + next.micros * next.requests) / requests;
-        Self { requests, rate: f64::midpoint(self.rate, next.rate), micros }
+impl Load {
+    fn add(&mut self, more: Self) {
+        self.requests += more.requests;
+        self.rate += more.rate;
+        self.micros += more.micros;
+    }
+
+    /// Processor microseconds a request.
+    fn each(&self) -> f64 {
+        self.micros / self.requests.max(1.0)
     }
 }
 
-/// The value that a share of the others is below.
-fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+type Rounds = Vec<[Load; WAYS.len()]>;
+
+/// The median, and the two values between which it lies with a confidence of 95 % or more (or all values, when they are fewer than
+/// six): by the binomial distribution of how many values lie below it.
+fn median(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(((values.len().max(1) - 1) as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+    let (count, mut cut) = (values.len(), 0);
+    let (mut chance, mut below) = (0.5f64.powi(count as i32), 0.0);
+    while cut < count / 2 && below + chance <= 0.025 {
+        below += chance;
+        cut += 1;
+        chance *= (count - cut + 1) as f64 / cut as f64;
+    }
+    // That fewer than `cut` values lie below the median has a chance of 2.5 % at most; and so for above.
+    let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
+    let cut = cut.saturating_sub(1);
+    (
+        f64::midpoint(at(count.saturating_sub(1) / 2), at(count / 2)),
+        at(cut),
+        at(count.saturating_sub(1 + cut)),
+    )
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    quantile(values.collect(), 0.5)
-}
-
-/// A median, and the two quartiles around it.
 fn spread(values: impl Iterator<Item = f64>, unit: &str) -> String {
-    let values: Vec<f64> = values.collect();
-    let [low, middle, high] = [0.25, 0.5, 0.75].map(|share| quantile(values.clone(), share));
+    let (middle, low, high) = median(values);
     format!("{middle:+.2} {unit} ({low:+.2} to {high:+.2})")
 }
 
-type Turns = Vec<[Turn; WAYS.len()]>;
-
 fn with_network(path: &str) -> std::io::Result<()> {
-    let seconds = format!("{}s", number("--seconds", 1));
     let store = orders::start_store()?;
     let sinks = WAYS.iter().map(|_| Sink::start()).collect::<Result<Vec<_>, _>>()?;
-    let (mut turns, mut all): (Turns, [f64; WAYS.len()]) = (Vec::new(), [0.0; WAYS.len()]);
+    let (mut rounds, mut all): (Rounds, [f64; WAYS.len()]) = (Vec::new(), [0.0; WAYS.len()]);
     for _ in 0..number("--rounds", 5) {
         let start = |(number, sink): (usize, &Sink)| Service::start(number, sink.port, store);
         let services = sinks.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
         for (way, service) in services.iter().enumerate() {
-            all[way] += service.load(path, "1s")?.requests;
+            all[way] += service.load(path)?.requests;
         }
-        for turn in 0..number("--turns", 6) {
-            let mut row = [Turn::default(); WAYS.len()];
-            for step in 0..ORDER.len() {
-                let way = ORDER[if turn % 2 == 0 { step } else { ORDER.len() - 1 - step }];
-                let next = services[way].load(path, &seconds)?;
+        let mut row = [Load::default(); WAYS.len()];
+        for turn in 0..number("--turns", 2) {
+            for way in ORDERS[turn as usize % ORDERS.len()] {
+                let next = services[way].load(path)?;
                 all[way] += next.requests;
-                row[way] = row[way].and(next);
+                row[way].add(next);
             }
-            turns.push(row);
         }
+        rounds.push(row);
     }
     let counts: Vec<Count> = sinks.iter().map(Sink::count).collect();
-    tell(path, &turns, &all, &counts);
-    tell_readings(path, &turns);
+    tell(path, &rounds, &all, &counts);
     Ok(())
 }
 
-fn tell(path: &str, turns: &Turns, requests: &[f64; WAYS.len()], counts: &[Count]) {
+fn tell(path: &str, rounds: &Rounds, requests: &[f64; WAYS.len()], counts: &[Count]) {
+    let loads = number("--turns", 2).max(1) as f64 * 2.0;
     for (way, (name, ..)) in WAYS.iter().enumerate() {
         let Count { spans, attributes, bytes } = counts[way];
         let each = |number: u64| number as f64 / spans.max(1) as f64;
         println!(
-            "{path} {name:<40} {:>7.0} requests/s, processor {:>6.2} µs a request (medians); {:.3} spans a request arrived, each {:.1} attributes, {:.0} bytes",
-            median(turns.iter().map(|row| row[way].rate)),
-            median(turns.iter().map(|row| row[way].micros)),
+            "{path} {name:<20} {:>7.0} requests/s, processor {:>6.2} µs a request (medians); {:.3} spans a request arrived, each {:.1} attributes, {:.0} bytes",
+            median(rounds.iter().map(|row| row[way].rate / loads)).0,
+            median(rounds.iter().map(|row| row[way].each())).0,
             spans as f64 / requests[way].max(1.0),
             each(attributes),
             each(bytes),
         );
     }
-    let more = |way: usize, than: usize| turns.iter().map(move |row| row[way].micros - row[than].micros);
-    println!("{path} processor time that the article adds: {}", spread(more(ARTICLE, NONE), "µs"));
-    println!("{path} that plain OpenTelemetry adds: {}", spread(more(PLAIN, NONE), "µs"));
-    println!("{path} that measuring requests adds to it: {}", spread(more(MEASURED, PLAIN), "µs"));
-    println!("{path} that exit137 adds to plain OpenTelemetry: {}", spread(more(OURS, PLAIN), "µs"));
-    for way in [ALLOCATOR, MEASURED, OURS] {
-        let against = |of: fn(&Turn) -> f64| {
-            turns.iter().map(move |row| (of(&row[way]) / of(&row[PLAIN]) - 1.0) * 100.0)
-        };
-        println!(
-            "{path} {} against plain OpenTelemetry, turn by turn: throughput {}; processor time {}",
-            WAYS[way].0,
-            spread(against(|turn| turn.rate), "%"),
-            spread(against(|turn| turn.micros), "%"),
-        );
-    }
-}
-
-/// What a request costs more, in the two readings: what is measured (as the article measures: nothing goes out), and all of it, with
-/// what is exported. Both in whole services in the same turns; `cost` measures the first one alone in a loop.
-fn tell_readings(path: &str, turns: &Turns) {
-    let more = |way: usize, than: usize| median(turns.iter().map(|row| row[way].micros - row[than].micros));
-    let article = more(ARTICLE, NONE);
-    for (what, way) in [("measuring a request", MEASURED), ("all of it, exported", OURS)] {
-        let ours = more(way, PLAIN);
-        println!(
-            "| {path}, in a whole service: {what} | {ours:.2} µs | the article's reads {article:.2} µs | 1/{:.0} (bar 1/50) |",
-            article / ours.max(0.001)
-        );
-    }
+    let more = |way: usize, than: usize| rounds.iter().map(move |row| row[way].each() - row[than].each());
+    let against =
+        |of: fn(&Load) -> f64| rounds.iter().map(move |row| (of(&row[OURS]) / of(&row[PLAIN]) - 1.0) * 100.0);
+    println!("{path} processor time that plain OpenTelemetry adds: {}", spread(more(PLAIN, NONE), "µs"));
+    println!(
+        "{path} exit137 against plain OpenTelemetry, {} rounds: throughput {}; processor time {}",
+        rounds.len(),
+        spread(against(|load| load.rate), "%"),
+        spread(against(Load::each), "%"),
+    );
+    println!(
+        "| {path}, in a whole service | exit137 adds {} | the article's reads add {} | 1/{:.0} (bar 1/50) |",
+        spread(more(OURS, PLAIN), "µs"),
+        spread(more(ARTICLE, NONE), "µs"),
+        median(more(ARTICLE, NONE)).0 / median(more(OURS, PLAIN)).0.max(0.001)
+    );
 }
 
 fn main() -> std::io::Result<()> {
