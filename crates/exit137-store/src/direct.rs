@@ -94,6 +94,36 @@ pub(crate) fn read_at<'a>(
     Ok(&buffer.as_mut()[lead.min(end)..end])
 }
 
+/// A part of one file that is read from its start to its end, with gaps: what comes next is already there.
+#[derive(Debug)]
+pub(crate) struct Window {
+    buffer: Aligned,
+    /// Of the file, what `buffer` holds.
+    from: u64,
+    length: usize,
+    ahead: usize,
+}
+
+impl Window {
+    /// Reads at least `ahead` bytes at once.
+    pub fn new(ahead: usize) -> Self {
+        Self { buffer: Aligned::default(), from: 0, length: 0, ahead }
+    }
+
+    /// As [`read_at`], of the same file each time.
+    pub fn read_at(&mut self, file: &File, offset: u64, length: usize) -> io::Result<&[u8]> {
+        let held = self.from..=self.from + self.length as u64;
+        if !(held.contains(&offset) && held.contains(&(offset.saturating_add(length as u64)))) {
+            self.length = 0;
+            self.length = read_at(file, offset, length.max(self.ahead), &mut self.buffer)?.len();
+            self.from = offset;
+        }
+        let skipped = (offset - self.from) as usize;
+        let held = &self.buffer.filled(self.from)[..self.length];
+        Ok(&held[skipped..(skipped + length).min(self.length)])
+    }
+}
+
 /// Appends to a new file. What was appended is in the file after [`sync`](Self::sync).
 #[derive(Debug)]
 pub(crate) struct Appender {
@@ -255,6 +285,32 @@ mod tests {
             let read = read_at(&open_to_read(&path).unwrap(), offset, length, &mut buffer).unwrap();
             let from = (offset as usize).min(expected.len());
             prop_assert_eq!(read, &expected[from..(from + length).min(expected.len())]);
+        }
+    }
+
+    #[test]
+    fn a_window_gives_what_the_file_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let bytes: Vec<u8> = (0..40_000_u32).map(|n| (n * 7 % 251) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let file = open_to_read(&path).unwrap();
+        let mut window = Window::new(8 << 10);
+        // Forward with gaps, larger than what is read ahead, back, across the end and beyond it.
+        let reads = [
+            (5, 100),
+            (105, 0),
+            (4000, 4000),
+            (8100, 200),
+            (20_000, 15_000),
+            (10, 50),
+            (39_990, 50),
+            (50_000, 10),
+        ];
+        for (offset, length) in reads {
+            let there = bytes.get(offset..).unwrap_or_default();
+            let expected = &there[..length.min(there.len())];
+            assert_eq!(window.read_at(&file, offset as u64, length).unwrap(), expected, "{offset}");
         }
     }
 }

@@ -20,8 +20,10 @@ use crate::writer::Owner;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(100);
-/// The database is told of containers this often, or less when telling it takes more than a hundredth of the time.
+/// The database is told of containers this often, or less when telling it takes more than one part in `SAVE_PARTS` of
+/// the time: thousands of containers should not cost more than a few.
 const SAVE_MIN: Duration = Duration::from_secs(5);
+const SAVE_PARTS: u32 = 400;
 /// What was not told is read from the segments again after a kill.
 const SAVE_MAX: Duration = Duration::from_secs(60);
 /// Above this, a log is more likely dropped than read: compressing it would cost more than receiving it did.
@@ -32,6 +34,8 @@ const LOGS_MAX: usize = 256;
 const JOIN_COUNT: usize = 4;
 /// Rewriting a segment must free at least this part of it.
 const FREED_PERCENT_MIN: u64 = 25;
+/// The database is told this often of what was dropped: a kill in between may lose so much of the counts.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// Beyond so many containers, what was dropped is noted for all together.
 const DROPPED_ROWS_MAX: usize = 200;
 /// After so many seconds, samples are thinned to intervals of so many seconds. From the longest.
@@ -44,9 +48,10 @@ pub(crate) fn run(inner: &Inner, asked: &Receiver<SyncSender<()>>) {
     loop {
         match asked.recv_timeout(pause) {
             Err(RecvTimeoutError::Timeout) => pause = keeper.tick(),
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return keeper.note_dropped(),
             Ok(answer) => {
                 while matches!(keeper.work(true), Ok(Some(_))) {}
+                keeper.note_dropped();
                 // Whoever asked may be gone.
                 let _ = answer.send(());
             }
@@ -60,6 +65,9 @@ struct Keeper<'a> {
     usage: HashMap<ContainerId, u64>,
     /// The segments that are counted in `usage`, by their nonces.
     counted: HashSet<u64>,
+    /// What the database was not told of yet.
+    dropped: Tally,
+    noted: Instant,
     save_due: Instant,
     forgotten: Instant,
     measured: (Instant, u64),
@@ -73,7 +81,18 @@ impl<'a> Keeper<'a> {
         // Until it is measured, as busy as can be.
         let bytes_per_second = CALM_BYTES_PER_SECOND;
         let save_due = now + SAVE_MIN;
-        Self { inner, usage, counted, save_due, forgotten: now, measured: (now, 0), bytes_per_second }
+        let dropped = Tally::default();
+        Self {
+            inner,
+            usage,
+            counted,
+            dropped,
+            noted: now,
+            save_due,
+            forgotten: now,
+            measured: (now, 0),
+            bytes_per_second,
+        }
     }
 
     /// Does the one thing that is most urgent; how long to wait for the next.
@@ -81,7 +100,7 @@ impl<'a> Keeper<'a> {
         let began = Instant::now();
         if began >= self.save_due {
             self.save();
-            self.save_due = Instant::now() + (100 * began.elapsed()).clamp(SAVE_MIN, SAVE_MAX);
+            self.save_due = Instant::now() + (SAVE_PARTS * began.elapsed()).clamp(SAVE_MIN, SAVE_MAX);
         }
         if self.forgotten.elapsed() >= self.inner.options.log_age() {
             self.forgotten = Instant::now();
@@ -89,6 +108,9 @@ impl<'a> Keeper<'a> {
                 self.inner
                     .problem(format!("{error}: containers of long ago are not forgotten; trying again"));
             }
+        }
+        if self.noted.elapsed() >= NOTE_EVERY {
+            self.note_dropped();
         }
         self.measure();
         let began = Instant::now();
@@ -210,14 +232,24 @@ impl<'a> Keeper<'a> {
             self.uncount(segment);
         }
         self.inner.replace_segments(old, new.map(Arc::new));
-        let rows = dropped.rows(DROPPED_ROWS_MAX);
-        if !rows.is_empty()
-            && let Err(error) = self.inner.with_database(|database| catalogue::note_dropped(database, &rows))
-        {
-            self.inner.problem(format!("{error}: what was dropped is not counted"));
-        }
+        self.dropped.absorb(dropped);
         // The order matters: were they gone before the new one counted, a kill in between would lose them.
         old.iter().try_for_each(|segment| std::fs::remove_file(&segment.path))
+    }
+
+    /// Tells the database what was dropped since it was last told.
+    fn note_dropped(&mut self) {
+        self.noted = Instant::now();
+        let rows = self.dropped.rows(DROPPED_ROWS_MAX);
+        if rows.is_empty() {
+            return;
+        }
+        match self.inner.with_database(|database| catalogue::note_dropped(database, &rows)) {
+            Ok(()) => self.dropped = Tally::default(),
+            Err(error) => {
+                self.inner.problem(format!("{error}: what was dropped is not counted; trying again"))
+            }
+        }
     }
 
     /// Frees space: the oldest of the containers that hold more than their share.

@@ -1,7 +1,9 @@
 //! Rewriting segments: neighbours become one, in which each container's pieces lie together, joined and compressed;
 //! what is given up is left out. The old files go only when the new one is on the disk under its name.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::collections::btree_map;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use exit137_core::time::UnixNanos;
 
 use crate::catalogue::{Dropped, Reason};
-use crate::direct::{self, Aligned, Appender};
+use crate::direct::{self, Aligned, Appender, Window};
 use crate::folder::{UNFINISHED, name};
 use crate::piece::{ContainerId, Encoding, Found, Identity, Kind};
 use crate::record::{Entry, HEAD_BYTES, KIND_IDENTITY};
@@ -20,6 +22,10 @@ use crate::writer::{append_identity, append_record};
 /// Pieces are joined until they have so many bytes: more compresses hardly better, and one piece of it costs as
 /// much to read as all.
 const JOIN_BYTES: usize = 256 << 10;
+/// What is read ahead, of all files that are joined and of each.
+const AHEAD_BYTES: usize = 4 << 20;
+const AHEAD_BYTES_MIN: usize = 64 << 10;
+const AHEAD_BYTES_MAX: usize = 1 << 20;
 /// A record of this size is copied as it is.
 const COPY_BYTES: u32 = 128 << 10;
 /// The quickest level of zstd that still finds what repeats in telemetry: `docs/decisions/store.md` has the figures.
@@ -50,7 +56,7 @@ pub(crate) struct Merged {
 /// What was dropped, by container, kind and reason.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    rows: BTreeMap<(ContainerId, Kind, Reason), Dropped>,
+    rows: BTreeMap<(Option<ContainerId>, Kind, Reason), Dropped>,
 }
 
 impl Tally {
@@ -58,45 +64,45 @@ impl Tally {
         let Some(kind) = entry.kind() else {
             return;
         };
-        let new = Dropped {
+        self.merge(Dropped {
             container: Some(entry.container),
             kind,
             reason,
             first: UnixNanos(entry.first),
             last: UnixNanos(entry.last),
-            pieces: 0,
-            items: 0,
-            bytes: 0,
-        };
-        let row = self.rows.entry((entry.container, kind, reason)).or_insert(new);
-        row.first = row.first.min(UnixNanos(entry.first));
-        row.last = row.last.max(UnixNanos(entry.last));
-        row.pieces += u64::from(entry.pieces);
-        row.items += u64::from(entry.count);
-        row.bytes += entry.span();
+            pieces: u64::from(entry.pieces),
+            items: u64::from(entry.count),
+            bytes: entry.span(),
+        });
+    }
+
+    /// Adds what another one counted.
+    pub fn absorb(&mut self, other: Self) {
+        other.rows.into_values().for_each(|row| self.merge(row));
+    }
+
+    fn merge(&mut self, row: Dropped) {
+        match self.rows.entry((row.container, row.kind, row.reason)) {
+            btree_map::Entry::Vacant(new) => drop(new.insert(row)),
+            btree_map::Entry::Occupied(mut known) => {
+                let sum = known.get_mut();
+                sum.first = sum.first.min(row.first);
+                sum.last = sum.last.max(row.last);
+                sum.pieces += row.pieces;
+                sum.items += row.items;
+                sum.bytes += row.bytes;
+            }
+        }
     }
 
     /// One row a container, or, of more than `most` containers, one row for all.
-    pub fn rows(self, most: usize) -> Vec<Dropped> {
+    pub fn rows(&self, most: usize) -> Vec<Dropped> {
         if self.rows.len() <= most {
-            return self.rows.into_values().collect();
+            return self.rows.values().cloned().collect();
         }
-        let mut whole: BTreeMap<(Kind, Reason), Dropped> = BTreeMap::new();
-        for row in self.rows.into_values() {
-            let sum = whole.entry((row.kind, row.reason)).or_insert(Dropped {
-                container: None,
-                pieces: 0,
-                items: 0,
-                bytes: 0,
-                ..row
-            });
-            sum.first = sum.first.min(row.first);
-            sum.last = sum.last.max(row.last);
-            sum.pieces += row.pieces;
-            sum.items += row.items;
-            sum.bytes += row.bytes;
-        }
-        whole.into_values().collect()
+        let mut whole = Self::default();
+        self.rows.values().for_each(|row| whole.merge(Dropped { container: None, ..row.clone() }));
+        whole.rows.into_values().collect()
     }
 }
 
@@ -164,12 +170,19 @@ impl Merge<'_> {
     ) -> io::Result<()> {
         // A rest of an attempt that failed may be there.
         let _ = std::fs::remove_file(path);
-        let mut loaded: Vec<Aligned> = self.inputs.iter().map(|_| Aligned::default()).collect();
+        let ahead = (AHEAD_BYTES / self.inputs.len().max(1)).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
+        let open = |_| (Aligned::default(), RefCell::new(Window::new(ahead)));
+        let mut loaded: Vec<(Aligned, RefCell<Window>)> = self.inputs.iter().map(open).collect();
         let mut sources = Vec::new();
-        for (input, buffer) in self.inputs.iter().zip(&mut loaded) {
-            // In a log the pieces of all containers are mixed: thousands of small reads, or one large one.
+        for (input, (buffer, window)) in self.inputs.iter().zip(&mut loaded) {
+            // In a log the pieces of all containers are mixed, elsewhere they lie in the order in which they are
+            // written: thousands of small reads, or a few large ones.
             let mixed = input.head.generation == 0;
-            sources.push(if mixed { input.records_in(input.load(buffer)?) } else { input.records() });
+            sources.push(if mixed {
+                input.records_in(input.load(buffer)?)
+            } else {
+                input.records_ahead(window)
+            });
         }
         let mut file = Appender::create(path, 0)?;
         file.append(&head.to_bytes())?;

@@ -1,12 +1,13 @@
 //! Segments: files of records. One is being appended to (the log); the others are sealed: their index lies at the
 //! end, and nothing in them changes any more. `FORMAT.md` describes every byte.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::direct::{self, Aligned, Appender, BLOCK};
+use crate::direct::{self, Aligned, Appender, BLOCK, Window};
 use crate::piece::{ContainerId, Encoding, Found};
 use crate::record::{Entry, HEAD_BYTES, agrees};
 
@@ -232,7 +233,12 @@ impl Segment {
 
     /// The file and what its checksums start from.
     pub fn records(&self) -> Records<'_> {
-        Records { file: &self.file, memory: None, nonce: self.head.nonce }
+        Records { file: &self.file, memory: None, window: None, nonce: self.head.nonce }
+    }
+
+    /// The same, to be read in about the order in which they lie.
+    pub fn records_ahead<'a>(&'a self, window: &'a RefCell<Window>) -> Records<'a> {
+        Records { window: Some(window), ..self.records() }
     }
 
     /// The records of a segment that was read into memory as a whole.
@@ -252,6 +258,8 @@ pub(crate) struct Records<'a> {
     pub file: &'a File,
     /// The file's bytes from its start, when they are in memory.
     pub memory: Option<&'a [u8]>,
+    /// What was read ahead of it.
+    pub window: Option<&'a RefCell<Window>>,
     pub nonce: u64,
 }
 
@@ -280,9 +288,11 @@ impl Records<'_> {
             rest = after;
             let end = group.last().map_or(first.offset, |entry| entry.offset + entry.span());
             let length = (end - first.offset) as usize;
-            let bytes = match self.memory {
-                Some(memory) => memory.get(first.offset as usize..).unwrap_or_default(),
-                None => direct::read_at(self.file, first.offset, length, buffer)?,
+            let mut window = self.window.and_then(|window| window.try_borrow_mut().ok());
+            let bytes = match (self.memory, &mut window) {
+                (Some(memory), _) => memory.get(first.offset as usize..).unwrap_or_default(),
+                (None, Some(window)) => window.read_at(self.file, first.offset, length)?,
+                (None, None) => direct::read_at(self.file, first.offset, length, buffer)?,
             };
             for entry in group {
                 match self.stored((entry.offset - first.offset) as usize, bytes, entry) {

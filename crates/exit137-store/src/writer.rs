@@ -202,7 +202,7 @@ impl OpenLog {
     }
 
     pub fn records(&self) -> Records<'_> {
-        Records { file: &self.file, memory: None, nonce: self.head.nonce }
+        Records { file: &self.file, memory: None, window: None, nonce: self.head.nonce }
     }
 }
 
