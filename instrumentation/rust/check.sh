@@ -60,11 +60,11 @@ if wanted cost; then
     cargo build --locked --release -p proof
     "$target/release/cost"
     # The last lines of both are one table: by itself, and in whole services.
-    "$target/release/throughput" --rounds "${ROUNDS:-3}" --path /hello
+    "$target/release/throughput" --rounds "${ROUNDS:-12}" --path /hello
 fi
 if wanted throughput; then
     cargo build --locked --release -p proof
     for path in /order/7 /work /hello; do
-        "$target/release/throughput" --rounds "${ROUNDS:-5}" --path "$path"
+        "$target/release/throughput" --rounds "${ROUNDS:-30}" --path "$path"
     done
 fi

@@ -153,13 +153,13 @@ impl Context {
     }
 }
 
-/// Somebody freed a large block of `owner`'s.
+/// Somebody freed a large block of the request `owner`'s.
 pub(crate) fn credit_owner(owner: ContextId, operation: u16, bytes: u64) {
     match Lease::of(owner) {
         Some(lease) => {
             context(lease.id).freed.fetch_add(bytes, Ordering::Relaxed);
         }
-        None if owner == BACKGROUND || operation == exit137_journal::BACKGROUND => {
+        None if operation == exit137_journal::BACKGROUND => {
             context(BACKGROUND).freed.fetch_add(bytes, Ordering::Relaxed);
         }
         None => operations::freed_late(operation, bytes),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::LARGE_BYTES;
 use super::blocks::{self, Entry};
 use super::thread::Thread;
-use crate::context::{self, context};
+use crate::context::{self, BACKGROUND, context};
 use crate::{heap, operations};
 
 /// Average bytes between two samples; 0 for no sampling.
@@ -69,6 +69,29 @@ fn paced(taken: u64, taken_max: u64, doubled: u32) -> u32 {
 #[cold]
 #[inline(never)]
 pub(super) fn after_alloc(thread: &Thread, address: usize, bytes: usize) {
+    // A large block alone is no reason to hand over: nobody is promised a peak to less than that.
+    let drawn_from = if thread.is_due() { hand_over(thread) } else { None };
+    if drawn_from.is_none() && bytes < LARGE_BYTES {
+        return;
+    }
+    let owner = thread.context();
+    let operation = context(owner).operation(owner);
+    let mut entry = Entry { owner, operation, stack: 0, weight: 0 };
+    if let Some(interval) = drawn_from {
+        // Whatever the unwinder allocates is counted, and not sampled.
+        thread.busy.set(true);
+        entry.weight = weight(bytes, interval);
+        TAKEN.fetch_add(1, Ordering::Relaxed);
+        entry.stack = heap::record(operation, entry.weight);
+        thread.busy.set(false);
+    }
+    if !blocks::put(address, &entry) && entry.stack > 0 {
+        heap::forget(entry.stack, entry.weight);
+    }
+}
+
+/// Hands over what was counted. When a sample is due, draws the next one and tells the interval that this one was drawn from.
+fn hand_over(thread: &Thread) -> Option<u64> {
     let had_a_date = thread.until_sample.get() > 0;
     thread.hand_over();
     let interval = interval() << DOUBLED.load(Ordering::Relaxed).min(DOUBLED_MAX);
@@ -79,24 +102,7 @@ pub(super) fn after_alloc(thread: &Thread, address: usize, bytes: usize) {
         thread.drawn_from.set(interval);
         thread.grant();
     }
-    let sampled = due && drawn_from > 0 && !thread.busy.get();
-    if !sampled && bytes < LARGE_BYTES {
-        return;
-    }
-    let owner = thread.context();
-    let operation = context(owner).operation(owner);
-    let mut entry = Entry { owner, operation, stack: 0, weight: 0 };
-    if sampled {
-        // Whatever the unwinder allocates is counted, and not sampled.
-        thread.busy.set(true);
-        entry.weight = weight(bytes, drawn_from);
-        TAKEN.fetch_add(1, Ordering::Relaxed);
-        entry.stack = heap::record(operation, entry.weight);
-        thread.busy.set(false);
-    }
-    if !blocks::put(address, &entry) && entry.stack > 0 {
-        heap::forget(entry.stack, entry.weight);
-    }
+    (due && drawn_from > 0 && !thread.busy.get()).then_some(drawn_from)
 }
 
 /// A block that was written down is freed; [`Thread::count_freed`] has booked it on the thread already.
@@ -112,7 +118,11 @@ pub(super) fn after_free(thread: &Thread, bytes: usize, entry: &Entry) {
     }
     if bytes >= LARGE_BYTES {
         thread.uncount_freed(bytes);
-        context::credit_owner(entry.owner, entry.operation, bytes as u64);
+        if entry.owner == BACKGROUND {
+            thread.count_for_background(0, bytes as i64);
+        } else {
+            context::credit_owner(entry.owner, entry.operation, bytes as u64);
+        }
     } else if entry.weight > 0 {
         // One small block was sampled; it stands for all those that went the same way.
         let operation = context(here).operation(here);

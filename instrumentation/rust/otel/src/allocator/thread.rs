@@ -64,7 +64,13 @@ impl Thread {
     /// Whether somebody must look at a block of this size that was just counted.
     #[inline(always)]
     pub(super) fn must_look(&self, bytes: usize) -> bool {
-        self.left.get() < 0 || bytes >= LARGE_BYTES
+        self.is_due() || bytes >= LARGE_BYTES
+    }
+
+    /// Whether as much was allocated as may be before the next look.
+    #[inline(always)]
+    pub(super) fn is_due(&self) -> bool {
+        self.left.get() < 0
     }
 
     #[inline(always)]
@@ -129,14 +135,21 @@ impl Thread {
         }
     }
 
-    /// Leaves the background: what was counted for it is handed over when it is much.
+    /// Leaves the background.
     fn park(&self) {
         let (allocated, freed) = self.take();
+        self.count_for_background(allocated, freed);
+    }
+
+    /// Adds to what is counted for the background, which is handed over when it is much.
+    pub(super) fn count_for_background(&self, allocated: i64, freed: i64) {
         let parked = self.parked.get();
-        self.parked.set((parked.0.wrapping_add(allocated), parked.1.wrapping_add(freed)));
-        if self.parked.get().0.max(self.parked.get().1) >= HAND_OVER_BYTES {
-            self.hand_over();
+        let (allocated, freed) = (parked.0.wrapping_add(allocated), parked.1.wrapping_add(freed));
+        if allocated.max(freed) < HAND_OVER_BYTES {
+            return self.parked.set((allocated, freed));
         }
+        self.parked.set((0, 0));
+        context(BACKGROUND).add(BACKGROUND, allocated, freed);
     }
 
     /// What was counted since the last time: bytes allocated, and freed.

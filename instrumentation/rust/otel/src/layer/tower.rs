@@ -148,6 +148,7 @@ impl Named {
     }
 
     /// Part of the operation's name.
+    #[inline(always)]
     fn part(&self, range: std::ops::Range<usize>) -> Cow<'static, str> {
         match &self.operation {
             Cow::Borrowed(name) => Cow::Borrowed(name.get(range).unwrap_or_default()),
@@ -156,11 +157,13 @@ impl Named {
     }
 
     /// The route; empty without one.
+    #[inline]
     fn route(&self) -> Cow<'static, str> {
         let end = self.operation.len();
         self.part(self.route_at.unwrap_or(end)..end)
     }
 
+    #[inline]
     fn method(&self) -> Cow<'static, str> {
         self.part(0..self.route_at.map_or(self.operation.len(), |at| at.saturating_sub(1)))
     }
