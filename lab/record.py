@@ -34,7 +34,9 @@ def assemble():
     subprocess.check_call(["chmod", "-R", "u+w", lab])
     # apps don't say which of several requests in flight ended; it is the small ones that end before a kill
     zoo = open(f"{lab}/harness/zoo.py").read()
-    open(f"{lab}/harness/zoo.py", "w").write(zoo.replace('hold[e["op"]].pop(0)', 'hold[e["op"]].remove(min(hold[e["op"]]))'))
+    zoo = zoo.replace('hold[e["op"]].pop(0)', 'hold[e["op"]].remove(min(hold[e["op"]]))')
+    # a load may set its caller's environment: that is where sampling is decided
+    open(f"{lab}/harness/zoo.py", "w").write(zoo.replace('NO_PROXY="127.0.0.1,localhost")\n        pr', 'NO_PROXY="127.0.0.1,localhost", **ld.get("env", {}))\n        pr'))
     return lab
 
 
