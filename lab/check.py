@@ -30,12 +30,28 @@ def ts(s):
     return dt.datetime.fromisoformat(s.replace("Z", "+00:00")).timestamp()
 
 
-def samples(d):
-    p = f"{d}/cgroup/samples.jsonl"
-    if not os.path.exists(p) and not os.path.exists(p + ".gz"):
-        return []
-    f = gzip.open(p + ".gz", "rt") if os.path.exists(p + ".gz") else open(p)
+def lines(p):
+    f = gzip.open(p + ".gz", "rt") if os.path.exists(p + ".gz") else open(p) if os.path.exists(p) else []
     return [json.loads(x) for x in f]
+
+
+def samples(d):
+    """What the node agent read; without one, the container metrics in its words."""
+    return lines(f"{d}/cgroup/samples.jsonl") or from_metrics(lines(f"{d}/otlp/metrics.jsonl"))
+
+
+def from_metrics(metrics):
+    out = []
+    for r in (r for m in metrics for r in m["resourceMetrics"]):
+        of = {a["key"]: next(iter(a["value"].values())) for a in r["resource"]["attributes"]}
+        points = {m["name"]: m["gauge"]["dataPoints"][0] for s in r["scopeMetrics"] for m in s.get("metrics", []) if m["name"].startswith("container.memory.")}
+        if "container.memory.rss" not in points:
+            continue
+        value = {n: int(p["asInt"]) for n, p in points.items()}
+        when = dt.datetime.fromtimestamp(int(points["container.memory.rss"]["timeUnixNano"]) / 1e9, dt.timezone.utc).isoformat()
+        limit = value["container.memory.available"] + value["container.memory.working_set"] if "container.memory.available" in value else None
+        out.append(dict(time=when, container=of["k8s.container.name"], container_id=of["container.id"], rss=value["container.memory.rss"], limit=limit, procs=[]))
+    return out
 
 
 def in_flight(side, t, cid, before):
@@ -63,20 +79,25 @@ def in_flight(side, t, cid, before):
     return out
 
 
-def kept(side, cid):
+def kept(side, cid, until=float("inf")):
     k = {}
     for e in side:
-        if e["c"] == cid and e["ev"] == "retain":
+        if e["c"] == cid and e["ev"] == "retain" and e["t"] <= until:
             k[e["op"]] = k.get(e["op"], 0) + e["b"]
     return {o: round(v / MIB, 1) for o, v in sorted(k.items(), key=lambda x: -x[1])}
 
 
+def told(d):
+    """What the run's programs told aside, if it is still there."""
+    p = f"{TMP}/runs/{os.path.basename(d)}/side.json"
+    return json.load(open(p)) if os.path.exists(p) else None
+
+
 def amend(d, tr):
     """Recompute in-flight evidence; say what a leak that nobody was killed for has kept at the end."""
-    p = f"{TMP}/runs/{os.path.basename(d)}/side.json"
-    if not os.path.exists(p):
+    side = told(d)
+    if side is None:
         return
-    side = json.load(open(p))
     for k in tr["kills"]:
         k["evidence"]["held_mib_in_flight"] = in_flight(side, ts(k["time"]), k["container_id"], [ts(o["time"]) for o in tr["kills"] if o["container_id"] == k["container_id"] and ts(o["time"]) < ts(k["time"]) - 0.1])
     if not tr["kills"] and tr["cause"] == "leak" and "evidence_at_end" not in tr:
@@ -119,7 +140,10 @@ def judge(d):
             continue
         limit = (mine[0]["limit"] or 0) / MIB
         t0 = ts(mine[0]["time"])
-        base = next((s["rss"] for s in mine if ts(s["time"]) > t0 + 6), mine[0]["rss"]) / MIB
+        first = next((s for s in mine if ts(s["time"]) > t0 + 6), mine[0])
+        base = first["rss"] / MIB
+        if not os.path.isdir(f"{d}/cgroup"):  # read so rarely that much was kept by then
+            base = max(0, base - sum(kept(told(d) or [], k["container_id"], ts(first["time"])).values()))
         e = explained(tr, k)
         if cause == "child_process":  # what children kept is seen from outside only
             until = [s for s in mine if ts(s["time"]) <= ts(k["time"])] or mine[:1]
