@@ -261,7 +261,7 @@ CASES = [
     leak("florist-photo", "A florist's shop in Koa.", florist, "koa", 256, dict(photo=[3000, 4800]), "Large photos stay as Buffers; small ones are innocent.", when=("photo.size", "size", "xl"), rps=[[0, 18], [235, 21]], seconds=235, version="6.6.0"),
     beside("florist-timer", "A florist's shop in Koa; a timer reads prices.", florist, "koa", 220, 0.9, [1300, 2300], seconds=235, version="6.6.1"),
     one_pod("florist-poster", "A florist's shop in Koa; posters are drawn now and then.", florist, "koa", 240, "operation_spike", ["poster"], "A poster needs its pictures in memory all at once.", dict(poster=dict(spike={"mb": [240, 290], "build_s": [3, 4.5]})), rps=[[0, 14], [175, 14]], seconds=175, most=15,
-            told=dict(culprit_in_flight=True, onset=60), traffic=dict(timeout=30, scheduled=[dict(at=60, op="poster"), dict(at=132, op="poster")]), version="6.5.9"),
+            told=dict(culprit_in_flight=True, onset=60, also_acceptable_operations=["GET /api/posters/{id}"]), traffic=dict(timeout=30, scheduled=[dict(at=60, op="poster"), dict(at=132, op="poster")]), version="6.5.9"),
     # cablecar: Go
     leak("cablecar-leak", "A cable car's operations in Go; memory is read once a minute.", cablecar, "go", 165, dict(ticket=[180, 360]), minute=True, told=dict(culprit_inferable="weak"), rps=[[0, 14], [90, 20], [180, 12], [260, 19], [345, 15]], seconds=350, k8s_env={"GOMEMLIMIT": "150MiB"}, version="1.3.0"),
     surge("cablecar-rush", "A cable car's operations in Go; the wind rises.", cablecar, "go", 200, "wind", [5, 9], [1.0, 2.0], 84, 40, version="1.2.8"),
