@@ -1,7 +1,7 @@
 //! The same work on several parts of much data at once. The answer is that of one thread, in the same order.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// More threads than this wait for memory.
@@ -21,7 +21,7 @@ pub(crate) fn map<T: Sync, R: Send>(parts: &[T], worth: bool, of: impl Fn(&T) ->
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(part) = parts.get(index) else { break };
             let result = of(part);
-            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, result));
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
         }
     };
     thread::scope(|scope| {
@@ -32,14 +32,33 @@ pub(crate) fn map<T: Sync, R: Send>(parts: &[T], worth: bool, of: impl Fn(&T) ->
         }
         work();
     });
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Below this, a thread is not worth its start.
+const PART: usize = 200_000;
+
+/// Changes each of `all`, by as many threads as there are cores.
+pub(crate) fn for_each<T: Send>(all: &mut [T], change: impl Fn(&mut T) + Sync) {
+    let parts: Vec<Mutex<&mut [T]>> = all.chunks_mut(PART).map(Mutex::new).collect();
+    map(&parts, parts.len() > 1, |part| {
+        part.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(&change);
+    });
+}
+
 #[cfg(test)]
 mod tests {
-    use super::map;
+    use super::{PART, for_each, map};
+
+    #[test]
+    fn each_is_changed_once() {
+        let mut numbers: Vec<usize> = (0..3 * PART + 5).collect();
+        for_each(&mut numbers, |number| *number += 7);
+        assert!(numbers.iter().enumerate().all(|(index, number)| *number == index + 7));
+        for_each(&mut numbers[..0], |_| panic!("there is none"));
+    }
 
     #[test]
     fn parts_come_back_in_order() {

@@ -4,6 +4,7 @@
 //! or PRODUCER span without such a child stands for a call whose span was lost: still running, or finished in
 //! the last batch that never left the process.
 
+mod entries;
 mod paths;
 
 use std::collections::{HashMap, HashSet};
@@ -18,6 +19,7 @@ use crate::parallel;
 use crate::symbol::{Symbol, Symbols};
 use crate::time::{SECOND, UnixNanos};
 
+use entries::PART;
 use paths::{path_of, path_shape, push_path_shape, route_fits};
 
 /// How a call is known.
@@ -91,9 +93,6 @@ pub(crate) fn running_at(calls: &[Call], at: UnixNanos) -> Vec<&Call> {
     calls[start..end.max(start)].iter().filter(|call| call.end > at).collect()
 }
 
-/// Spans that are looked at in one go.
-const PART: usize = 500_000;
-
 /// Names of the attributes that are looked at, as symbols.
 struct Keys {
     method: [Option<Symbol>; 2],
@@ -163,41 +162,24 @@ impl<'o> Builder<'o> {
         let containers: Vec<Option<ContainerIndex>> = (0..self.observations.resources.len() as u32)
             .map(|id| self.cast.container_of_resource(crate::observation::ResourceId(id)))
             .collect();
-        let container_of = |span: &Span| containers.get(span.resource.0 as usize).copied().flatten();
-        let entry = |span: &Span| matches!(span.kind, SpanKind::Server | SpanKind::Consumer);
-        // What a container's entry spans are: SERVER and CONSUMER where it has any, else root INTERNAL.
-        let mut has_entries: HashSet<ContainerIndex> = HashSet::new();
+        let calls = entries::calls(spans, &containers);
         let mut recovered: HashSet<(u128, u64)> = HashSet::new();
-        let mut entries = Sieve::for_ids(spans.iter().filter(|span| entry(span)).count());
-        for span in spans.iter().filter(|span| entry(span)) {
-            if let Some(container) = container_of(span) {
-                has_entries.insert(container);
-                entries.insert(span.span_id);
-            }
-        }
-        let outer = outer_entries(spans.iter().filter(|span| entry(span)), &entries, &container_of);
-        drop(entries);
         let mut answered = Answered::default();
-        for (index, span) in spans.iter().enumerate() {
-            let Some(container) = container_of(span) else { continue };
-            let root = span.parent_span_id == 0 && span.kind == SpanKind::Internal;
-            let is_call = if has_entries.contains(&container) {
-                // An entry span inside an entry span is the same call, told by two instrumentations.
-                entry(span) && outer.get(&span.parent_span_id) != Some(&Some(container))
-            } else {
-                root
+        answered.reserve(calls.iter().filter(|index| spans[**index as usize].parent_span_id != 0).count());
+        for index in calls {
+            let span = &spans[index as usize];
+            let Some(container) = containers.get(span.resource.0 as usize).copied().flatten() else {
+                continue;
             };
-            if is_call {
-                let operation = self.operation_of(span);
-                if span.parent_span_id != 0 {
-                    answered.insert(span.parent_span_id, (container as u32, operation));
-                }
-                match self.is_recovered(span) {
-                    // A journal may be given, and have been exported at the next start too.
-                    true if !recovered.insert((span.trace_id, span.span_id)) && span.span_id != 0 => {}
-                    true => self.push(container, index, span, operation, CallSource::Journal),
-                    false => self.push(container, index, span, operation, CallSource::Own),
-                }
+            let operation = self.operation_of(span);
+            if span.parent_span_id != 0 {
+                answered.insert(span.parent_span_id, (container as u32, operation));
+            }
+            match self.is_recovered(span) {
+                // A journal may be given, and have been exported at the next start too.
+                true if !recovered.insert((span.trace_id, span.span_id)) && span.span_id != 0 => {}
+                true => self.push(container, index, span, operation, CallSource::Journal),
+                false => self.push(container, index, span, operation, CallSource::Own),
             }
         }
         self.add_unanswered(&containers, &answered);
@@ -210,7 +192,7 @@ impl<'o> Builder<'o> {
     fn push(
         &mut self,
         container: ContainerIndex,
-        index: usize,
+        index: u32,
         span: &Span,
         operation: u32,
         source: CallSource,
@@ -219,7 +201,7 @@ impl<'o> Builder<'o> {
             start: span.start,
             end: span.end.max(span.start),
             operation,
-            span: index as u32,
+            span: index,
             source,
             failed: span.status == SpanStatus::Error,
             weight: span.weight.max(1.0),
@@ -243,11 +225,7 @@ impl<'o> Builder<'o> {
         let mut of_interest = vec![false; self.cast.containers.len()];
         lost.iter().for_each(|(_, container)| of_interest[*container] = true);
         let spans = &self.observations.traces.spans;
-        let mut routes = Routes::default();
-        for answer in answers.given.iter().filter(|answer| of_interest[answer.container as usize]) {
-            let shape = self.shape_of(&spans[answer.span as usize]);
-            routes.add(answer.container as usize, shape, answer.operation);
-        }
+        let mut routes = self.routes(&answers.given, &of_interest);
         for (index, container) in lost {
             let span = &spans[index];
             let shape = self.shape_of(span);
@@ -255,11 +233,35 @@ impl<'o> Builder<'o> {
             let operation = known.unwrap_or_else(|| {
                 // What fits is looked for once; the answer stays right, since only callers' spans are added.
                 let operation = self.operation_by_route(container, shape);
-                routes.add(container, shape, operation);
+                routes.add(container, shape, operation, 1);
                 operation
             });
-            self.push(container, index, span, operation, CallSource::Caller);
+            self.push(container, index as u32, span, operation, CallSource::Caller);
         }
+    }
+
+    /// Where the callers' shapes led to in these containers.
+    fn routes(&mut self, given: &[Answer], of_interest: &[bool]) -> Routes {
+        let spans = &self.observations.traces.spans;
+        let parts: Vec<&[Answer]> = given.chunks(PART).collect();
+        let found = parallel::map(&parts, parts.len() > 1, |part| {
+            let (mut routes, mut shapes, mut text) = (Routes::default(), Symbols::default(), String::new());
+            for answer in part.iter().filter(|answer| of_interest[answer.container as usize]) {
+                self.write_shape(&spans[answer.span as usize], &mut text);
+                routes.add(answer.container as usize, shapes.intern(&text), answer.operation, 1);
+            }
+            (routes, shapes)
+        });
+        let mut all = Routes::default();
+        for (routes, shapes) in found {
+            let shapes = self.shapes.absorb(&shapes);
+            for ((container, shape), operations) in routes.0 {
+                for (operation, count) in operations {
+                    all.add(container, shapes[shape.0 as usize], operation, count);
+                }
+            }
+        }
+        all
     }
 
     /// Which callers' spans were answered, and by whom.
@@ -396,19 +398,26 @@ impl<'o> Builder<'o> {
         Some(self.observations.symbols.text(value))
     }
 
-    /// Method and path of a caller's span with what looks like an identifier replaced, or its own name: as a
-    /// symbol of `shapes`.
+    /// The shape of a caller's request, as a symbol of `shapes`.
     fn shape_of(&mut self, span: &Span) -> Symbol {
+        let mut text = std::mem::take(&mut self.shape);
+        self.write_shape(span, &mut text);
+        let shape = self.shapes.intern(&text);
+        self.shape = text;
+        shape
+    }
+
+    /// Method and path of a caller's span with what looks like an identifier replaced, or its own name.
+    fn write_shape(&self, span: &Span, text: &mut String) {
+        text.clear();
         let method = self.first_text(span, &self.keys.method);
         match (method, self.first_text(span, &self.keys.path)) {
             (Some(method), Some(url)) => {
-                self.shape.clear();
-                self.shape.push_str(method);
-                self.shape.push(' ');
-                push_path_shape(path_of(url), &mut self.shape);
-                self.shapes.intern(&self.shape)
+                text.push_str(method);
+                text.push(' ');
+                push_path_shape(path_of(url), text);
             }
-            _ => self.shapes.intern(self.observations.symbols.text(span.name)),
+            _ => text.push_str(self.observations.symbols.text(span.name)),
         }
     }
 
@@ -477,28 +486,6 @@ impl<'o> Builder<'o> {
     }
 }
 
-/// The entry spans in which others may be, with their containers; `None` for a parent that is none.
-fn outer_entries<'s>(
-    entries: impl Iterator<Item = &'s Span> + Clone,
-    ids: &Sieve,
-    container_of: &dyn Fn(&Span) -> Option<ContainerIndex>,
-) -> NumberMap<u64, Option<ContainerIndex>> {
-    let mut outer = NumberMap::default();
-    for span in entries.clone() {
-        if span.parent_span_id != 0 && ids.may_hold(span.parent_span_id) {
-            outer.insert(span.parent_span_id, None);
-        }
-    }
-    for span in entries {
-        if let Some(container) = outer.get_mut(&span.span_id)
-            && let Some(own) = container_of(span)
-        {
-            *container = Some(own);
-        }
-    }
-    outer
-}
-
 /// A caller's span that was answered.
 struct Answer {
     span: u32,
@@ -561,8 +548,8 @@ type Votes = NumberMap<Target, NumberMap<ContainerIndex, u32>>;
 struct Routes(NumberMap<(ContainerIndex, Symbol), NumberMap<u32, u32>>);
 
 impl Routes {
-    fn add(&mut self, container: ContainerIndex, shape: Symbol, operation: u32) {
-        *self.0.entry((container, shape)).or_default().entry(operation).or_default() += 1;
+    fn add(&mut self, container: ContainerIndex, shape: Symbol, operation: u32, count: u32) {
+        *self.0.entry((container, shape)).or_default().entry(operation).or_default() += count;
     }
 
     fn best(&self, container: ContainerIndex, shape: Symbol) -> Option<u32> {

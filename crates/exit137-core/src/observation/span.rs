@@ -1,6 +1,7 @@
 //! Spans, held compactly: a day of a busy service is ten million of them.
 
 use super::ResourceId;
+use crate::parallel;
 use crate::symbol::Symbol;
 use crate::time::UnixNanos;
 
@@ -115,17 +116,20 @@ impl Traces {
 
     pub(super) fn absorb(
         &mut self,
-        other: Self,
-        symbol: impl Fn(Symbol) -> Symbol,
-        resource: impl Fn(ResourceId) -> ResourceId,
+        mut other: Self,
+        symbol: impl Fn(Symbol) -> Symbol + Sync,
+        resource: impl Fn(ResourceId) -> ResourceId + Sync,
     ) {
         let offset = self.attributes.len() as u32;
-        self.attributes.extend(other.attributes.iter().map(|(key, value)| (symbol(*key), symbol(*value))));
-        self.spans.extend(other.spans.into_iter().map(|span| Span {
-            name: symbol(span.name),
-            resource: resource(span.resource),
-            attributes_start: span.attributes_start + offset,
-            ..span
-        }));
+        parallel::for_each(&mut other.attributes, |(key, value)| {
+            (*key, *value) = (symbol(*key), symbol(*value));
+        });
+        parallel::for_each(&mut other.spans, |span| {
+            span.name = symbol(span.name);
+            span.resource = resource(span.resource);
+            span.attributes_start += offset;
+        });
+        self.attributes.append(&mut other.attributes);
+        self.spans.append(&mut other.spans);
     }
 }
