@@ -10,6 +10,9 @@ use crate::verdict::MemoryKind;
 
 /// Levels per stretch at least.
 pub(super) const LEVELS_MIN: usize = 10;
+/// The same where no life has so many: several short ones, or one told by few measurements, still say something together. A
+/// line through three levels does not.
+pub(super) const LEVELS_FEW: usize = 4;
 /// Levels per stretch at most: more make the cost, not the answer.
 const LEVELS_MAX: usize = 600;
 /// A way to tell what is kept from what passes. None is right for every program, so several answers are weighed alike.
@@ -74,8 +77,13 @@ pub(super) struct Floor {
     pub levels: Series,
 }
 
-/// The stretches of all lives as `witness` saw them, cut at kills.
-pub(super) fn floors_of(question: &Question<'_>, witness: Witness, view: View) -> Vec<Floor> {
+/// The stretches of all lives as `witness` saw them, cut at kills; those of at least so many levels.
+pub(super) fn floors_of(
+    question: &Question<'_>,
+    witness: Witness,
+    view: View,
+    levels_min: usize,
+) -> Vec<Floor> {
     let cast = question.scene.cast;
     let mut floors = Vec::new();
     for &container in &question.containers {
@@ -91,7 +99,7 @@ pub(super) fn floors_of(question: &Question<'_>, witness: Witness, view: View) -
                 let width = (cut.since(from) as f64 * WARM_UP_SHARE) as i64;
                 let warm = warmed_up(question.scene.work.calls_of(container), from, cut, width);
                 let levels = warm.map(|warm| view.levels(between(series, warm, cut - 1)));
-                if let Some(levels) = levels.filter(|levels| levels.len() >= LEVELS_MIN) {
+                if let Some(levels) = levels.filter(|levels| levels.len() >= levels_min) {
                     floors.push(Floor { container, from, levels });
                 }
                 from = cut + 2 * SECOND;

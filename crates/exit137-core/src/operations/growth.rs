@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::floor::{Floor, Question, VIEWS, View, WITNESSES, Witness, floors_of};
+use super::floor::{Floor, LEVELS_FEW, LEVELS_MIN, Question, VIEWS, View, WITNESSES, Witness, floors_of};
 use super::regression::{Fit, PairFit, Stretch, fit_beside, fit_each, partial_correlation};
 use super::tally::{Finish, Tally};
 use super::values::{Value, Values};
@@ -156,12 +156,18 @@ pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
         return Vec::new();
     }
     let finishes: usize = finished.tallies.values().map(|tally| tally.finishes.len()).sum();
-    let weighed = parallel::map(&VIEWS, finishes > MANY_FINISHES, |view| {
-        let columns = columns_of(question, &finished, *view)?;
-        let posterior = posterior(&columns);
-        Some((columns, posterior))
-    });
-    let views: Vec<(Columns<'_>, Vec<(f64, Hypothesis)>)> = weighed.into_iter().flatten().collect();
+    let weighed = |levels_min: usize| -> Vec<(Columns<'_>, Vec<(f64, Hypothesis)>)> {
+        let views = parallel::map(&VIEWS, finishes > MANY_FINISHES, |view| {
+            let columns = columns_of(question, &finished, *view, levels_min)?;
+            let posterior = posterior(&columns);
+            Some((columns, posterior))
+        });
+        views.into_iter().flatten().collect()
+    };
+    let mut views = weighed(LEVELS_MIN);
+    if views.is_empty() {
+        views = weighed(LEVELS_FEW);
+    }
     let Some((widest, _)) = views.first() else { return Vec::new() };
     let mut found: BTreeMap<usize, Suspect> = BTreeMap::new();
     let mut by_value: BTreeMap<usize, Suspect> = BTreeMap::new();
@@ -365,7 +371,12 @@ impl Finished {
     }
 }
 
-fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, view: View) -> Option<Columns<'a>> {
+fn columns_of<'a>(
+    question: &Question<'_>,
+    finished: &'a Finished,
+    view: View,
+    levels_min: usize,
+) -> Option<Columns<'a>> {
     let operations = finished.frequent.len();
     let mut column: Vec<Option<usize>> = vec![None; finished.names.len()];
     for (position, operation) in finished.frequent.iter().enumerate() {
@@ -383,7 +394,7 @@ fn columns_of<'a>(question: &Question<'_>, finished: &'a Finished, view: View) -
     let interval = finished.tallies.values().filter_map(|tally| tally.rough).reduce(f64::max);
     let doubt = if view == View::Every { TEMPER_EVERY } else { 1.0 };
     let see = |witness: &Witness| {
-        let floors = floors_of(question, *witness, view_of(*witness, view));
+        let floors = floors_of(question, *witness, view_of(*witness, view), levels_min);
         let columns = operations + finished.values.list.len();
         let rough =
             interval.map_or(1.0, |interval| ROUGH * (spacing(&floors) / interval.max(0.001)).min(1.0));

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::Suspect;
-use super::floor::{Floor, Question, View, Witness, floors_of};
+use super::floor::{Floor, LEVELS_MIN, Question, View, Witness, floors_of};
 use super::regression::{Fit, Stretch, fit_each};
 use crate::bytes::Bytes;
 use crate::identity::ContainerIndex;
@@ -27,7 +27,7 @@ const PRIOR_NONE: f64 = 0.3;
 
 /// Ranks operations by what their running calls hold.
 pub(super) fn suspects(question: &Question<'_>) -> Vec<Suspect> {
-    let floors = floors_of(question, Witness::Memory, View::Every);
+    let floors = floors_of(question, Witness::Memory, View::Every, LEVELS_MIN);
     let mut calls: BTreeMap<u32, HashMap<ContainerIndex, Running>> = BTreeMap::new();
     for &container in &question.containers {
         for call in question.scene.work.calls_of(container) {
