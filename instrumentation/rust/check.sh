@@ -59,12 +59,14 @@ fi
 if wanted cost; then
     cargo build --locked --release -p proof
     "$target/release/cost"
-    # The last lines of both are one table: by itself, and in whole services.
+    # The last line of each is a row of one table: by itself, in a service that calls itself, and with a network.
+    "$target/release/throughput" --network no --rounds "${ROUNDS:-12}" --path /hello
     "$target/release/throughput" --rounds "${ROUNDS:-12}" --path /hello
 fi
 if wanted throughput; then
     cargo build --locked --release -p proof
     for path in /order/7 /work /hello; do
-        "$target/release/throughput" --rounds "${ROUNDS:-30}" --path "$path"
+        "$target/release/throughput" --network no --rounds "${ROUNDS:-12}" --turns 20 --path "$path"
+        "$target/release/throughput" --rounds "${ROUNDS:-20}" --path "$path"
     done
 fi

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use exit137_journal::OTHER;
 use opentelemetry::metrics::{BoundHistogram, Histogram, ObservableGauge, ObservableUpDownCounter};
@@ -62,6 +63,8 @@ fn make() -> Instruments {
             .with_unit("By")
             .with_description("Resident and virtual size of the process")
             .with_callback(move |observer| {
+                // Callbacks come first in a collection, so the histogram has it all when it is read.
+                hand_over();
                 if let Some((resident, size)) = sizes() {
                     observer.observe(resident, &by_kind("rss"));
                     observer.observe(size, &by_kind("vms"));
@@ -92,6 +95,46 @@ fn make() -> Instruments {
 static BOUND: [[OnceLock<BoundHistogram<u64>>; 2]; operations::ROWS] =
     [const { [const { OnceLock::new() }; 2] }; operations::ROWS];
 
+/// Changes from here on go into the histogram one by one, as they are. Of smaller ones, which nearly all are, only number and sum are
+/// kept until somebody collects: the histogram has a lock, for which all threads would queue with each request.
+const ORDINARY_BELOW: u64 = 4096;
+
+/// Which of the histogram's first buckets an ordinary change is in: 0, to 1024, to 4096.
+fn bucket(change: u64) -> usize {
+    usize::from(change > 0) + usize::from(change > 1024)
+}
+
+/// Number of changes (26 bits) and their sum (38), so that both change at once: 64 million are not reached between two collections.
+const SUM_BITS: u32 = 38;
+
+/// By whether memory grew, and bucket: one line of the cache.
+#[repr(align(64))]
+struct Ordinary([[AtomicU64; 4]; 2]);
+
+/// As in [`operations`], threads share with every eighth other.
+const SHARES: usize = 8;
+
+static ORDINARY: [[Ordinary; operations::ROWS]; SHARES] =
+    [const { [const { Ordinary([const { [const { AtomicU64::new(0) }; 4] }; 2]) }; operations::ROWS] };
+        SHARES];
+
+/// Puts what was kept into the histogram: as many changes as there were, of the same sum, in the same bucket. Called when somebody
+/// collects, before the histogram is read.
+fn hand_over() {
+    let all = ORDINARY.iter().flat_map(|share| share.iter().zip(&BOUND));
+    for (Ordinary(kept), bound) in all {
+        for (kept, bound) in kept.iter().zip(bound) {
+            let Some(bound) = bound.get() else { continue };
+            for kept in kept {
+                let kept = kept.swap(0, Ordering::Relaxed);
+                let (count, sum) = (kept >> SUM_BITS, kept & ((1 << SUM_BITS) - 1));
+                let more = sum.checked_rem(count).unwrap_or(0);
+                (0..count).for_each(|number| bound.record(sum / count + u64::from(number < more)));
+            }
+        }
+    }
+}
+
 /// Counts a finished request of the operation with this index, which has this route. The instruments are made at the first one:
 /// by then the service has set its provider.
 pub(crate) fn record(operation: u16, route: impl FnOnce() -> Cow<'static, str>, retained: i64) {
@@ -101,7 +144,13 @@ pub(crate) fn record(operation: u16, route: impl FnOnce() -> Cow<'static, str>, 
     match BOUND.get(usize::from(operation)) {
         // Those that found no row in the table of operations have nothing in common.
         Some(bound) if operation != OTHER => {
-            bound[usize::from(grew)].get_or_init(|| histogram().bind(&attributes())).record(change);
+            let bound = bound[usize::from(grew)].get_or_init(|| histogram().bind(&attributes()));
+            if change >= ORDINARY_BELOW {
+                return bound.record(change);
+            }
+            let share = &ORDINARY[exit137_journal::thread_number() % SHARES];
+            let Ordinary(kept) = &share[usize::from(operation)];
+            kept[usize::from(grew)][bucket(change)].fetch_add(1 << SUM_BITS | change, Ordering::Relaxed);
         }
         _ => histogram().record(change, &attributes()),
     }

@@ -1,27 +1,19 @@
-//! Requests without a network: the service is called as hyper would call it. What a layer costs is seen best where nothing
-//! else costs anything.
+//! Requests without a network: the service is called as hyper would call it, and what it tells is sent. What a layer costs is seen
+//! best where little else costs anything.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use tower::ServiceExt;
 
-/// Requests between two looks at the clock.
-const REQUESTS: u64 = 20_000;
+/// Requests for each line on standard input.
+pub const REQUESTS: u64 = TIMES * TASKS * EACH;
 
-/// Nanoseconds of processor time a request, of all threads: the least of some rounds, because a busy machine only adds.
-pub async fn nanos_a_request(router: &Router, path: &str, rounds: u64) -> f64 {
-    let mut least = f64::INFINITY;
-    for _ in 0..rounds {
-        let before = crate::processor_nanos(std::process::id());
-        for _ in 0..REQUESTS {
-            ask(router, path).await;
-        }
-        let spent = crate::processor_nanos(std::process::id()).saturating_sub(before);
-        least = least.min(spent as f64 / REQUESTS as f64);
-    }
-    least
-}
+/// Tasks that ask at once, and requests of each before all that they told is sent: less than a batch processor's queue holds,
+/// with three spans for a request.
+const TASKS: u64 = 4;
+const EACH: u64 = 128;
+const TIMES: u64 = 4;
 
 async fn ask(router: &Router, path: &str) {
     let request = Request::builder().uri(path).body(Body::empty()).unwrap_or_default();
@@ -29,13 +21,33 @@ async fn ask(router: &Router, path: &str) {
     let _ = to_bytes(response.into_body(), usize::MAX).await;
 }
 
-/// Serves, or with `--rounds N` measures that without a network and prints nanoseconds a request.
-pub async fn serve_or_measure(router: Router) -> std::io::Result<()> {
-    let rounds = crate::number("--rounds", 0);
-    if rounds == 0 {
-        return crate::service::serve(router).await;
+async fn ask_all(router: &Router, path: &str) {
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (router, path) = (router.clone(), path.to_owned());
+            tokio::spawn(async move {
+                for _ in 0..EACH {
+                    ask(&router, &path).await;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        let _ = task.await;
     }
-    let path = crate::argument("--path").unwrap_or_else(|| "/hello".to_owned());
-    println!("{:.0}", nanos_a_request(&router, &path, rounds).await);
+}
+
+/// Serves, or with `--ask PATH` calls itself [`REQUESTS`] times for each line that it reads, sends all spans with `flush`, and
+/// answers with a line.
+pub async fn serve_or_ask(router: Router, flush: impl Fn()) -> std::io::Result<()> {
+    let Some(path) = crate::argument("--ask") else { return crate::service::serve(router).await };
+    println!("0");
+    for _line in std::io::stdin().lines() {
+        for _ in 0..TIMES {
+            ask_all(&router, &path).await;
+            flush();
+        }
+        println!("done");
+    }
     Ok(())
 }

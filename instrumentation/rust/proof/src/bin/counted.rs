@@ -2,7 +2,7 @@
 
 use axum::middleware::from_fn;
 use exit137_otel::{Allocator, Config, MemoryLayer};
-use proof::in_process::serve_or_measure;
+use proof::in_process::serve_or_ask;
 use proof::service::{self, Roles};
 use proof::{argument, article, number, telemetry};
 
@@ -17,11 +17,11 @@ async fn main() -> std::io::Result<()> {
     }
     config = config.with_sample_bytes(number("--sample", 512 << 10));
     let mut exit137 = exit137_otel::init_with(&config);
-    let _traces = telemetry::set_up(exit137.recover_with(telemetry::processor()));
+    let traces = telemetry::set_up(exit137.recover_with(telemetry::processor()));
     let _metrics = telemetry::set_up_metrics();
     let mut router = service::router(Roles::of_seed(number("--seed", 1)));
     if argument("--article").is_some() {
         router = router.layer(from_fn(article::around));
     }
-    serve_or_measure(router.layer(MemoryLayer::new())).await
+    serve_or_ask(router.layer(MemoryLayer::new()), || drop(traces.force_flush())).await
 }

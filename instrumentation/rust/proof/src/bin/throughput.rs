@@ -7,12 +7,15 @@
 //! fast as its memory lies: a round is what is compared, way by way, and what is told is the median of the rounds and between
 //! which of them it lies with 95 % confidence, whatever the distribution.
 //!
-//! `throughput --rounds 30 --path /work`; `--network no` leaves the load out, and calls the service as hyper would.
+//! `throughput --rounds 30 --path /work`. With `--network no` the processes call themselves as hyper would call them, some
+//! thousand times in a turn, and send what they tell: there the kernel's work for sockets, which varies by more than what is
+//! looked for, is left out, and a round has many short turns, of which the median counts.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
+use proof::in_process::REQUESTS;
 use proof::sink::{Count, Sink};
 use proof::{argument, number, orders, processor_nanos};
 
@@ -32,6 +35,11 @@ const OURS: usize = 3;
 const ORDERS: [[usize; 6]; 2] =
     [[NONE, ARTICLE, PLAIN, OURS, OURS, PLAIN], [OURS, PLAIN, PLAIN, OURS, ARTICLE, NONE]];
 
+/// For the C library of processes that call themselves: in such a loop it gives memory back to the kernel and takes it again, now in
+/// one process and now in another, which costs more than all that is compared.
+const KEEP_MEMORY: [(&str, &str); 2] =
+    [("MALLOC_TRIM_THRESHOLD_", "1073741824"), ("MALLOC_TOP_PAD_", "4194304")];
+
 /// Connections that ask at once.
 const CONNECTIONS: &str = "-c32";
 
@@ -43,48 +51,46 @@ fn journal(way: usize) -> PathBuf {
     std::env::temp_dir().join(format!("exit137-throughput-{}-{way}", std::process::id()))
 }
 
-/// Processor nanoseconds a request without a network: the least that a process of each way needed, in turns.
-fn without_network(path: &str, turns: u64) -> std::io::Result<()> {
-    let mut least = [f64::INFINITY; WAYS.len()];
-    for _ in 0..turns {
-        for (number, (way, least)) in WAYS.iter().zip(&mut least).enumerate() {
-            let mut command = Command::new(program(way.1)?);
-            command.args(way.2).args(["--path", path, "--rounds", "5", "--journal"]).arg(journal(number));
-            let text = String::from_utf8_lossy(&command.output()?.stdout).into_owned();
-            *least = least.min(text.trim().parse().unwrap_or(f64::INFINITY));
-        }
-    }
-    for (way, nanos) in WAYS.iter().zip(least) {
-        println!("{path} without a network: {:<40} {nanos:>7.0} ns of processor time a request", way.0);
-    }
-    println!(
-        "{path} without a network: the article adds {:.0} ns; exit137 adds {:.0} ns to plain OpenTelemetry",
-        least[ARTICLE] - least[NONE],
-        least[OURS] - least[PLAIN],
-    );
-    Ok(())
-}
-
 /// One way's process, killed when this is dropped.
 struct Service {
     child: Child,
+    answers: BufReader<ChildStdout>,
     port: u16,
 }
 
 impl Service {
-    fn start(number: usize, collector: u16, store: u16) -> std::io::Result<Self> {
+    fn start(number: usize, collector: u16, store: u16, more: &[&str]) -> std::io::Result<Self> {
         let way = &WAYS[number];
         let mut child = Command::new(program(way.1)?)
             .args(way.2)
             .args(["--collector", &collector.to_string(), "--store", &store.to_string(), "--journal"])
             .arg(journal(number))
+            .args(more)
+            .envs(if more.is_empty() { &[][..] } else { &KEEP_MEMORY })
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
+        let stdout = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        let mut service = Self { child, answers: BufReader::new(stdout), port: 0 };
+        service.port = service.line()?.trim().parse().unwrap_or(0);
+        Ok(service)
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
         let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line)?;
+        self.answers.read_line(&mut line)?;
+        Ok(line)
+    }
+
+    /// Has it call itself; processor microseconds a request.
+    fn ask(&mut self) -> std::io::Result<f64> {
+        let before = processor_nanos(self.child.id());
+        if let Some(stdin) = &mut self.child.stdin {
+            stdin.write_all(b"\n")?;
         }
-        Ok(Self { child, port: line.trim().parse().unwrap_or(0) })
+        self.line()?;
+        let spent = processor_nanos(self.child.id()).saturating_sub(before);
+        Ok(spent as f64 / 1000.0 / REQUESTS as f64)
     }
 
     /// Asks for a second.
@@ -168,12 +174,50 @@ fn spread(values: impl Iterator<Item = f64>, unit: &str) -> String {
     format!("{middle:+.2} {unit} ({low:+.2} to {high:+.2})")
 }
 
+fn without_network(path: &str) -> std::io::Result<()> {
+    let store = orders::start_store()?;
+    let sinks = WAYS.iter().map(|_| Sink::start()).collect::<Result<Vec<_>, _>>()?;
+    let mut rounds: Vec<[f64; 4]> = Vec::new();
+    for _ in 0..number("--rounds", 12) {
+        let start = |(way, sink): (usize, &Sink)| Service::start(way, sink.port, store, &["--ask", path]);
+        let mut services = sinks.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
+        let mut turns: Vec<[f64; WAYS.len()]> = Vec::new();
+        for turn in 0..number("--turns", 40) {
+            let mut row = [0.0; WAYS.len()];
+            for step in 0..WAYS.len() {
+                let way = if turn % 2 == 0 { step } else { WAYS.len() - 1 - step };
+                row[way] = services[way].ask()?;
+            }
+            turns.push(row);
+        }
+        // What is only done once is done by then.
+        let warm = turns.get(turns.len() / 4..).unwrap_or_default();
+        let of = |what: fn(&[f64; WAYS.len()]) -> f64| median(warm.iter().map(what)).0;
+        rounds.push([
+            of(|row| row[PLAIN]),
+            of(|row| row[OURS] - row[PLAIN]),
+            of(|row| row[PLAIN] - row[NONE]),
+            of(|row| row[ARTICLE] - row[NONE]),
+        ]);
+    }
+    let column = |number: usize| rounds.iter().map(move |row| row[number]);
+    println!(
+        "| {path}, without a network | plain OpenTelemetry {} and adds {}; exit137 adds {} | the article's reads add {} | 1/{:.0} (bar 1/50) |",
+        spread(column(0), "µs"),
+        spread(column(2), "µs"),
+        spread(column(1), "µs"),
+        spread(column(3), "µs"),
+        median(column(3)).0 / median(column(1)).0.max(0.001),
+    );
+    Ok(())
+}
+
 fn with_network(path: &str) -> std::io::Result<()> {
     let store = orders::start_store()?;
     let sinks = WAYS.iter().map(|_| Sink::start()).collect::<Result<Vec<_>, _>>()?;
     let (mut rounds, mut all): (Rounds, [f64; WAYS.len()]) = (Vec::new(), [0.0; WAYS.len()]);
     for round in 0..number("--rounds", 5) {
-        let start = |(number, sink): (usize, &Sink)| Service::start(number, sink.port, store);
+        let start = |(number, sink): (usize, &Sink)| Service::start(number, sink.port, store, &[]);
         let services = sinks.iter().enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
         for (way, service) in services.iter().enumerate() {
             all[way] += service.load(path)?.requests;
@@ -225,7 +269,7 @@ fn tell(path: &str, rounds: &Rounds, requests: &[f64; WAYS.len()], counts: &[Cou
 fn main() -> std::io::Result<()> {
     let path = argument("--path").unwrap_or_else(|| "/work".to_owned());
     match argument("--network").as_deref() {
-        Some("no") => without_network(&path, number("--rounds", 5)),
+        Some("no") => without_network(&path),
         _ => with_network(&path),
     }
 }
