@@ -66,7 +66,7 @@ impl Service {
             .args(["--collector", &collector.to_string(), "--store", &store.to_string(), "--journal"])
             .arg(journal(number))
             .args(more)
-            .envs(if more.is_empty() { &[][..] } else { &KEEP_MEMORY })
+            .envs(KEEP_MEMORY.into_iter().filter(|_| !more.is_empty()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
