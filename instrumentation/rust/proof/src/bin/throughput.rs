@@ -9,7 +9,7 @@
 //!
 //! `throughput --rounds 30 --path /work`. With `--network no` the processes call themselves as hyper would call them, some
 //! thousand times in a turn, and send what they tell: there the kernel's work for sockets, which varies by more than what is
-//! looked for, is left out, and a round has many short turns, of which the median counts.
+//! looked for, is left out, one thread does all the work, and a round has many short turns, of which the median counts.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -35,10 +35,9 @@ const OURS: usize = 3;
 const ORDERS: [[usize; 6]; 2] =
     [[NONE, ARTICLE, PLAIN, OURS, OURS, PLAIN], [OURS, PLAIN, PLAIN, OURS, ARTICLE, NONE]];
 
-/// For the C library of processes that call themselves: in such a loop it gives memory back to the kernel and takes it again, now in
-/// one process and now in another, which costs more than all that is compared.
-const KEEP_MEMORY: [(&str, &str); 2] =
-    [("MALLOC_TRIM_THRESHOLD_", "1073741824"), ("MALLOC_TOP_PAD_", "4194304")];
+/// For processes that call themselves: with more, tasks wander between threads and free each other's memory, now in one process
+/// and now in another, and the C library's locks then cost more than all that is compared.
+const ONE_WORKER: (&str, &str) = ("TOKIO_WORKER_THREADS", "1");
 
 /// Connections that ask at once.
 const CONNECTIONS: &str = "-c32";
@@ -66,7 +65,7 @@ impl Service {
             .args(["--collector", &collector.to_string(), "--store", &store.to_string(), "--journal"])
             .arg(journal(number))
             .args(more)
-            .envs(KEEP_MEMORY.into_iter().filter(|_| !more.is_empty()))
+            .envs((!more.is_empty()).then_some(ONE_WORKER))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
