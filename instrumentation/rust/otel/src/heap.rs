@@ -200,6 +200,10 @@ impl Stack {
     pub(crate) fn live(&self) -> u64 {
         self.live.load(Ordering::Relaxed).max(0) as u64
     }
+
+    pub(crate) fn samples(&self) -> u64 {
+        self.samples.load(Ordering::Relaxed).max(0) as u64
+    }
 }
 
 /// All stacks that are complete.
@@ -212,7 +216,7 @@ pub fn live_heap() -> Vec<LiveHeap> {
     let row = |stack: &Stack| LiveHeap {
         operation: crate::operations::name(stack.operation()).to_owned(),
         live_bytes: stack.live(),
-        samples: stack.samples.load(Ordering::Relaxed).max(0) as u64,
+        samples: stack.samples(),
         allocated_bytes: stack.allocated.load(Ordering::Relaxed),
         addresses: stack.addresses(),
     };

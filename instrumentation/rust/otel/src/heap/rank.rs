@@ -16,9 +16,11 @@ const LARGER_BY: u64 = 4;
 /// Stacks that hold less go without names: they are no answer, and reading debug information takes memory.
 const NAMED_BYTES: u64 = 2 << 20;
 
-/// Looks in a row at which a stack held that much before it gets names. Where memory comes and goes, one sample may stand for
-/// megabytes and be gone at the next look; to read debug information for each of those cost more than all else together.
-const NAMED_AFTER_LOOKS: u32 = 3;
+/// So many samples are no chance: such a stack gets its names at once. One sample may stand for megabytes where memory comes and
+/// goes, and be gone at the next look; to read debug information for each of those cost more than all else together. So with fewer
+/// samples a stack must have held that much at so many looks in a row.
+const NAMED_SAMPLES: u64 = 2;
+const NAMED_AFTER_LOOKS: u32 = 2;
 
 /// In [`Stack::row`]: being written. No row number is that large.
 const CLAIMED: u64 = u32::MAX as u64;
@@ -77,7 +79,7 @@ impl Ranking {
             let key = stack.key.load(Ordering::Relaxed);
             let looks = before.get(&key).map_or(1, |looks| looks.saturating_add(1));
             self.large.insert(key, looks);
-            if looks >= NAMED_AFTER_LOOKS {
+            if looks >= NAMED_AFTER_LOOKS || stack.samples() >= NAMED_SAMPLES {
                 self.name_row(journal, stack);
             }
         }
