@@ -173,6 +173,12 @@ fn spread(values: impl Iterator<Item = f64>, unit: &str) -> String {
     format!("{middle:+.2} {unit} ({low:+.2} to {high:+.2})")
 }
 
+/// What part of the article's cost ours is.
+fn share(ours: impl Iterator<Item = f64>, article: impl Iterator<Item = f64>) -> String {
+    let (ours, article) = (median(ours).0, median(article).0);
+    if ours > 0.0 && article > 0.0 { format!("1/{:.0}", article / ours) } else { "not to be seen".to_owned() }
+}
+
 fn without_network(path: &str) -> std::io::Result<()> {
     let store = orders::start_store()?;
     let sinks = WAYS.iter().map(|_| Sink::start()).collect::<Result<Vec<_>, _>>()?;
@@ -201,12 +207,12 @@ fn without_network(path: &str) -> std::io::Result<()> {
     }
     let column = |number: usize| rounds.iter().map(move |row| row[number]);
     println!(
-        "| {path}, without a network | plain OpenTelemetry {} and adds {}; exit137 adds {} | the article's reads add {} | 1/{:.0} (bar 1/50) |",
+        "| {path}, without a network | plain OpenTelemetry {} and adds {}; exit137 adds {} | the article's reads add {} | {} (bar 1/50) |",
         spread(column(0), "µs"),
         spread(column(2), "µs"),
         spread(column(1), "µs"),
         spread(column(3), "µs"),
-        median(column(3)).0 / median(column(1)).0.max(0.001),
+        share(column(1), column(3)),
     );
     Ok(())
 }
@@ -258,10 +264,10 @@ fn tell(path: &str, rounds: &Rounds, requests: &[f64; WAYS.len()], counts: &[Cou
         spread(against(Load::each), "%"),
     );
     println!(
-        "| {path}, in a whole service | exit137 adds {} | the article's reads add {} | 1/{:.0} (bar 1/50) |",
+        "| {path}, in a whole service | exit137 adds {} | the article's reads add {} | {} (bar 1/50) |",
         spread(more(OURS, PLAIN), "µs"),
         spread(more(ARTICLE, NONE), "µs"),
-        median(more(ARTICLE, NONE)).0 / median(more(OURS, PLAIN)).0.max(0.001)
+        share(more(OURS, PLAIN), more(ARTICLE, NONE)),
     );
 }
 
