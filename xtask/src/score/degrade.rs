@@ -232,7 +232,10 @@ fn start_of_last_life(seen: &Observations, truth: &Truth) -> Option<UnixNanos> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::{Kind, SKEW, mixed};
+    use crate::score::record::Record;
     use crate::score::truth::Truth;
     use exit137_core::observation::Observations;
     use exit137_core::observation::metric::{Point, metric_by_name};
@@ -281,6 +284,21 @@ mod tests {
         assert_eq!(points(Kind::Metrics15s), [5, 5]);
         assert_eq!(points(Kind::Metrics60s), [2, 2]);
         assert_eq!(points(Kind::ContainerOnly), [60]);
+    }
+
+    #[test]
+    fn who_leaks_is_named_where_memory_was_read_only_every_15_s() {
+        let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cases");
+        for (case, culprit) in
+            [("courier-queue-leak", "parcels process"), ("loyalty-rollout-leak", "GET /offers")]
+        {
+            let mut record = Record::open(&cases.join(case)).expect("a case");
+            let mut seen = record.observations().expect("readable inputs");
+            Kind::Memory15s.apply(&mut seen, &mut record.truth);
+            let verdict = exit137_core::diagnose(&seen);
+            let first = verdict.incidents.first().and_then(|incident| incident.operations.first());
+            assert_eq!(first.map(|claim| claim.names.as_slice()), Some(&[culprit.to_owned()][..]), "{case}");
+        }
     }
 
     #[test]
